@@ -1,0 +1,217 @@
+"""From an ASGI call to an endpoint and back: routes, limits, errors, counting.
+
+The routes stand in the order of the specification's endpoints. A path is matched as it was sent and
+decoded once, segment by segment; the last of the words `manifests`, `blobs`, `tags`, `referrers` is
+the route's, so a repository may have any of them in its name.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from moorage.api.exchange import Receive, Reply, Request, Scope, Send, decode_segment
+from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
+from moorage.api.operations import Operations
+from moorage.api.v2 import blobs, lists, manifests, uploads
+from moorage.api.v2.errors import render
+from moorage.api.v2.services import Services
+from moorage.errors import (
+    DigestInvalid,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    NameInvalid,
+    RegistryError,
+    RouteUnknown,
+    TargetTooLong,
+    UploadUnknown,
+)
+from moorage.oci.names import RepositoryName, is_repository_name
+
+Endpoint = Callable[[Services, Request, RepositoryName, str], Awaitable[Reply]]
+
+HEADERS_MAX_BYTES = 32 * 1024
+TARGET_MAX_BYTES = 8 * 1024
+_NO_NAME = RepositoryName("")
+
+_PING: dict[str, Endpoint] = {"GET": lists.ping, "HEAD": lists.ping}
+_CATALOG: dict[str, Endpoint] = {"GET": lists.catalog}
+_ENDPOINTS: dict[str, dict[str, Endpoint]] = {
+    "blob": {"GET": blobs.get, "HEAD": blobs.head, "DELETE": blobs.delete},
+    "manifest": {
+        "GET": manifests.get,
+        "HEAD": manifests.get,
+        "PUT": manifests.put,
+        "DELETE": manifests.delete,
+    },
+    "uploads": {"POST": uploads.post},
+    "upload": {
+        "GET": uploads.get,
+        "PATCH": uploads.patch,
+        "PUT": uploads.put,
+        "DELETE": uploads.delete,
+    },
+    "tags": {"GET": lists.tags},
+    "referrers": {"GET": lists.referrers},
+}
+
+# path      = "/v2/" name "/" ( manifests | uploads | upload | blob | tags | referrers )
+# name      = greedy: up to the last word that makes a route
+# uploads   = "blobs/uploads" [ "/" ]       upload = "blobs/uploads/" id
+_PATH = re.compile(
+    rb"/v2/(.*)/"
+    rb"(?:manifests/(?P<manifest>[^/]+)|blobs/(?P<uploads>uploads/?)|blobs/uploads/(?P<upload>[^/]+)"
+    rb"|blobs/(?P<blob>[^/]+)|(?P<tags>tags/list)|referrers/(?P<referrers>[^/]+))"
+)
+
+log = structlog.get_logger()
+
+
+class Dispatcher:
+    """The ASGI application of one worker."""
+
+    def __init__(self, services: Services, operations: Operations, metrics: Metrics) -> None:
+        self._services = services
+        self._operations = operations
+        self._metrics = metrics
+        limits = services.settings.limits
+        self._body_idle_s = limits.body_idle.total_seconds()
+        self._body_rate = int(limits.body_rate)
+        self._reader_idle_s = limits.reader_idle.total_seconds()
+        self._logs_requests = services.settings.log.requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever goes wrong becomes a reply here, once."""
+        started = time.perf_counter()
+        request = Request(scope, receive, self._body_idle_s, self._body_rate)
+        route, name = "unknown", None
+        try:
+            _check_limits(scope)
+            route, name, reference, endpoints = self._find(scope["raw_path"])
+            if route == "operations":
+                reply = await self._operations.answer(request, scope["raw_path"])
+            else:
+                endpoint = endpoints.get(request.method)
+                if endpoint is None:
+                    raise MethodNotAllowed(allow=", ".join(endpoints))
+                reply = await endpoint(self._services, request, name, reference)
+        except RegistryError as refusal:
+            reply = render(refusal, name)
+            await request.drain()
+        except Exception:
+            log.exception("request_failed", method=request.method, path=_shown(scope["raw_path"]))
+            reply = render(RegistryError())
+        sent = await self._send(reply, request, send)
+        elapsed = time.perf_counter() - started
+        status_class = reply.status // 100 - 1 if sent >= 0 else CUT
+        self._metrics.count(
+            ROUTE_INDEX[route], request.method, status_class, elapsed, request.bytes_in, max(sent, 0)
+        )
+        if self._logs_requests:
+            log.info(
+                "request",
+                method=request.method,
+                path=_shown(scope["raw_path"]),
+                status=reply.status,
+                ms=round(elapsed * 1000, 1),
+                received_bytes=request.bytes_in,
+                sent_bytes=sent,
+                client=request.client,
+                agent=_shown(request.headers.get(b"user-agent", b"")),
+            )
+
+    @staticmethod
+    def _find(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoint]]:
+        """The route, the repository, the digest, tag or id, and the endpoints by method.
+
+        Raises RouteUnknown (404), NameInvalid (400), DigestInvalid (400), UploadUnknown (404).
+        """
+        match = _PATH.fullmatch(path)
+        if match is None:
+            return _find_plain(path)
+        route = match.lastgroup or ""
+        name = decode_segment(match[1]) if b"%" not in match[1] else _decode_name(match[1])
+        if name is None or not is_repository_name(name):
+            raise NameInvalid(name=_shown(match[1]))
+        reference = decode_segment(match[route])
+        if reference is None:
+            raise _BAD_REFERENCES.get(route, RouteUnknown)(reference=_shown(match[route]))
+        return route, RepositoryName(name), reference, _ENDPOINTS[route]
+
+    async def _send(self, reply: Reply, request: Request, send: Send) -> int:
+        """Send a reply; how many bytes of body went out, or -1 when the reply was cut."""
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        if reply.pieces is None:
+            body = b"" if request.method == "HEAD" else reply.body
+            await send({"type": "http.response.body", "body": body})
+            return len(body)
+        return await self._send_pieces(reply, request, send)
+
+    async def _send_pieces(self, reply: Reply, request: Request, send: Send) -> int:
+        """Send a body as it is read; stop when the client left or takes nothing.
+
+        Returning before the last piece makes the server cut the connection.
+        """
+        assert reply.pieces is not None  # noqa: S101 - asked by the caller
+        sent = 0
+        gone = asyncio.ensure_future(request.disconnected())
+        try:
+            async for piece in reply.pieces:
+                if gone.done():
+                    return -1
+                async with asyncio.timeout(self._reader_idle_s):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                sent += len(piece)
+        except TimeoutError:
+            log.info("reader_stalled", path=_shown(request.scope["raw_path"]), client=request.client)
+            return -1
+        except Exception:
+            log.exception("reply_cut", path=_shown(request.scope["raw_path"]), sent_bytes=sent)
+            return -1
+        finally:
+            gone.cancel()
+            await reply.pieces.aclose()  # type: ignore[attr-defined] # a generator's
+        await send({"type": "http.response.body", "body": b""})
+        return sent
+
+
+_BAD_REFERENCES: dict[str, type[RegistryError]] = {
+    "blob": DigestInvalid,
+    "referrers": DigestInvalid,
+    "upload": UploadUnknown,
+}
+
+
+def _find_plain(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoint]]:
+    """The routes without a repository."""
+    if path in {b"/v2/", b"/v2"}:
+        return "ping", _NO_NAME, "", _PING
+    if path == b"/v2/_catalog":
+        return "catalog", _NO_NAME, "", _CATALOG
+    if path.startswith(b"/v2/"):
+        raise RouteUnknown(path=_shown(path))
+    return "operations", _NO_NAME, "", {}
+
+
+def _decode_name(raw: bytes) -> str | None:
+    """A repository name that was sent with percent signs: no segment may hide a separator."""
+    segments = [decode_segment(segment) for segment in raw.split(b"/")]
+    return None if None in segments else "/".join(segment or "" for segment in segments)
+
+
+def _check_limits(scope: Scope) -> None:
+    """Refuse what no client of a registry sends. Raises TargetTooLong (414), HeadersTooLarge (431)."""
+    if len(scope["raw_path"]) + len(scope["query_string"]) > TARGET_MAX_BYTES:
+        raise TargetTooLong(max_bytes=TARGET_MAX_BYTES)
+    size = 0
+    for key, value in scope["headers"]:
+        size += len(key) + len(value)
+    if size > HEADERS_MAX_BYTES:
+        raise HeadersTooLarge(max_bytes=HEADERS_MAX_BYTES)
+
+
+def _shown(raw: bytes) -> str:
+    """What a client sent, fit for a log line: escaped and cut."""
+    return raw[:200].decode("ascii", "backslashreplace").encode("unicode_escape").decode("ascii")

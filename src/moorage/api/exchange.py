@@ -1,0 +1,191 @@
+"""One request and its reply, straight on ASGI: no more than the registry needs of HTTP.
+
+Source: RFC 9110; ASGI 3.0, as Granian speaks it (see docs/decisions/0002).
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from moorage.errors import BodyCut, BodyTooSlow, EncodingUnsupported
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Header = tuple[bytes, bytes]
+
+API_VERSION: Header = (b"docker-distribution-api-version", b"registry/2.0")
+NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
+EMPTY: Header = (b"content-length", b"0")
+
+_QUERY_FIELDS_MAX = 256
+_DRAIN_MAX_BYTES = 1024 * 1024
+_DRAIN_FOR_S = 2.0
+
+
+class QueryInvalid(ValueError):
+    """A query string that cannot be read in one way."""
+
+
+class Request:
+    """A request as the endpoints see it. `name` and `reference` are what the route cut from the path."""
+
+    __slots__ = (
+        "_body_idle_s",
+        "_body_rate",
+        "_receive",
+        "body_done",
+        "bytes_in",
+        "headers",
+        "method",
+        "scope",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, body_idle_s: float, body_rate: int) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.bytes_in = 0
+        self.body_done = False
+        self._receive = receive
+        self._body_idle_s = body_idle_s
+        self._body_rate = body_rate
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value; the last line of it where a client sent several."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def content_length(self) -> int | None:
+        """The declared length of the body in bytes; None for a chunked one. The server checked its form."""
+        value = self.headers.get(b"content-length")
+        if value is not None:
+            return int(value)
+        return None if b"transfer-encoding" in self.headers else 0
+
+    @property
+    def client(self) -> str:
+        """The peer's address, without its port."""
+        client = self.scope.get("client")
+        return str(client[0]) if client else ""
+
+    def query(self) -> list[tuple[str, str]]:
+        """The query's fields in their order.
+
+        Raises QueryInvalid for bad UTF-8 and for more fields than any request needs.
+        """
+        raw = self.scope["query_string"]
+        if not raw:
+            return []
+        try:
+            return parse_qsl(
+                raw.decode("ascii"),
+                keep_blank_values=True,
+                errors="strict",
+                max_num_fields=_QUERY_FIELDS_MAX,
+            )
+        except ValueError as error:
+            raise QueryInvalid(str(error)) from error
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The body in pieces, as they come.
+
+        Raises EncodingUnsupported (415), BodyTooSlow (408) when no more than the least rate comes for
+        as long as a client may idle, BodyCut (400) when the client leaves or breaks its framing.
+        """
+        encoding = self.headers.get(b"content-encoding")
+        if encoding is not None and encoding.lower() != b"identity":
+            raise EncodingUnsupported(content_encoding=encoding.decode("latin-1")[:40])
+        window_bytes, window_from = 0, time.monotonic()
+        more = not self.body_done
+        while more:
+            try:
+                async with asyncio.timeout(self._body_idle_s):
+                    message = await self._receive()
+            except TimeoutError as error:
+                raise BodyTooSlow(idle_s=self._body_idle_s) from error
+            if message["type"] != "http.request":
+                self.body_done = True
+                raise BodyCut(received_bytes=self.bytes_in)
+            piece: bytes = message["body"]
+            more = message.get("more_body", False)
+            self.bytes_in += len(piece)
+            window_bytes += len(piece)
+            self.body_done = not more
+            now = time.monotonic()
+            if now - window_from >= self._body_idle_s:
+                if window_bytes < self._body_rate * (now - window_from) and more:
+                    raise BodyTooSlow(least_bytes_per_s=self._body_rate)
+                window_bytes, window_from = 0, now
+            if piece:
+                yield piece
+
+    async def drain(self) -> None:
+        """Read what is left of a small body, so that the client reads the reply before it writes on.
+
+        Nothing is read where the client waits for `100 Continue` or declares more than a drain takes.
+        """
+        length = self.content_length
+        if self.body_done or length == 0 or b"expect" in self.headers:
+            return
+        if length is not None and length > _DRAIN_MAX_BYTES:
+            return
+        drained = 0
+        try:
+            async with asyncio.timeout(_DRAIN_FOR_S):
+                while drained < _DRAIN_MAX_BYTES:
+                    message = await self._receive()
+                    if message["type"] != "http.request":
+                        return
+                    drained += len(message["body"])
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
+
+    async def disconnected(self) -> None:
+        """Return when the client has left."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class Reply:
+    """What an endpoint returns: a status, headers, and a body in memory or in pieces.
+
+    A body in pieces needs a `content-length` header; if it ends early the connection is cut, so the
+    client never takes a part for the whole.
+    """
+
+    __slots__ = ("body", "headers", "pieces", "status")
+
+    def __init__(
+        self,
+        status: int,
+        headers: list[Header],
+        body: bytes | bytearray = b"",
+        pieces: AsyncIterator[bytes | bytearray] | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.pieces = pieces
+
+    @property
+    def length(self) -> int:
+        """The bytes of a body in memory."""
+        return len(self.body)
+
+
+def decode_segment(segment: bytes) -> str | None:
+    """A path segment, percent-decoded once; None when it is no text or hides a separator."""
+    if b"%" not in segment:
+        return segment.decode("ascii") if segment.isascii() else None
+    try:
+        text = unquote(segment.decode("ascii"), errors="strict")
+    except UnicodeDecodeError:
+        return None
+    return None if "/" in text or "\\" in text or not text.isprintable() else text

@@ -1,0 +1,87 @@
+"""What those who run the registry ask of it: /healthz, /readyz, /metrics."""
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from moorage.api.exchange import NOSNIFF, Reply, Request
+from moorage.api.metrics import Metrics, RegistryCollector
+from moorage.api.v2.services import Services
+from moorage.errors import MethodNotAllowed, RegistryError, RouteUnknown
+from moorage.health import Health
+from moorage.registry.blobs.rows import get_total
+from moorage.registry.uploads.rows import count
+
+
+class Operations:
+    """Answers for the whole registry, whichever worker is asked."""
+
+    def __init__(self, services: Services, health: Health, metrics: Metrics) -> None:
+        self._services = services
+        self._health = health
+        self._metrics = metrics
+
+    async def answer(self, request: Request, path: bytes) -> Reply:
+        """One of the three paths.
+
+        Raises RouteUnknown (404), MethodNotAllowed (405).
+        """
+        answers = {b"/healthz": self._alive, b"/readyz": self._ready, b"/metrics": self._measured}
+        answer = answers.get(path)
+        if answer is None:
+            raise RouteUnknown(hint="the registry is under /v2/")
+        if request.method not in {"GET", "HEAD"}:
+            raise MethodNotAllowed(allow="GET, HEAD")
+        return await answer()
+
+    @staticmethod
+    async def _alive() -> Reply:
+        """This process answers; nothing more."""
+        return _json(200, {"status": "alive"})
+
+    async def _ready(self) -> Reply:
+        """Pulls and pushes can be served. Full disks leave pulls, so they only show in the body."""
+        if self._health.failure is not None:
+            return _json(503, {"status": "read-only", "reason": self._health.failure})
+        try:
+            await self._services.db.one("SELECT 1 FROM blob_total")
+        except Exception:  # noqa: BLE001 - whatever it is, rows cannot be read
+            return _json(503, {"status": "no database"})
+        try:
+            self._services.store.check_writable()
+        except RegistryError as refusal:
+            return _json(200, {"status": "ready", "pushes": str(refusal)})
+        return _json(200, {"status": "ready"})
+
+    async def _measured(self) -> Reply:
+        """Prometheus text, by worker."""
+        blobs, size = await get_total(self._services.db)
+        gauges: dict[str, tuple[str, float]] = {
+            "moorage_uploads_open": ("Uploads begun and not ended.", await count(self._services.db)),
+            "moorage_blobs": ("Live blobs.", blobs),
+            "moorage_storage_used_bytes": ("Bytes of live blobs, each counted once.", size),
+            "moorage_storage_writable": (
+                "0 after a failed fsync, else 1.",
+                float(self._health.failure is None),
+            ),
+        }
+        registry = CollectorRegistry()
+        registry.register(RegistryCollector(self._metrics, gauges))
+        body = generate_latest(registry)
+        headers = [
+            (b"content-type", CONTENT_TYPE_LATEST.encode()),
+            (b"content-length", b"%d" % len(body)),
+            NOSNIFF,
+        ]
+        return Reply(200, headers, body)
+
+
+def _json(status: int, value: object) -> Reply:
+    body = msgspec.json.encode(value)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        NOSNIFF,
+    ]
+    return Reply(status, headers, body)

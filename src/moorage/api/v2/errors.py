@@ -1,0 +1,38 @@
+"""Refusals as the client reads them. The only place that renders one.
+
+Source: distribution-spec main (967efdc), "Error Codes".
+"""
+
+import msgspec
+
+from moorage.api.exchange import API_VERSION, NOSNIFF, Header, Reply
+from moorage.api.v2.locations import upload_headers
+from moorage.errors import (
+    ChunkOutOfOrder,
+    MethodNotAllowed,
+    RangeUnsatisfiable,
+    RegistryError,
+    TooManyUploads,
+    Unavailable,
+)
+from moorage.oci.names import RepositoryName
+
+_JSON: Header = (b"content-type", b"application/json")
+
+
+def render(refusal: RegistryError, repository: str | None = None) -> Reply:
+    """The reply that tells a refusal, with the headers that its status or the protocol ask for."""
+    body = msgspec.json.encode({"errors": refusal.entries})
+    headers = [_JSON, API_VERSION, NOSNIFF, (b"content-length", b"%d" % len(body))]
+    match refusal:
+        case ChunkOutOfOrder() if repository is not None:
+            headers += upload_headers(RepositoryName(repository), refusal.upload_id, refusal.received)
+        case RangeUnsatisfiable():
+            headers.append((b"content-range", b"bytes */%d" % refusal.size))
+        case MethodNotAllowed():
+            headers.append((b"allow", refusal.allow.encode()))
+        case TooManyUploads():
+            headers.append((b"retry-after", b"60"))
+        case Unavailable():
+            headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
+    return Reply(refusal.status, headers, body)

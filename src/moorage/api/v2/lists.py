@@ -1,0 +1,121 @@
+"""Endpoints 8 and 12 and the catalog: tags, referrers, repositories.
+
+Source: distribution-spec main (967efdc), "Listing Tags", "Listing Referrers"; the catalog is
+Docker's, kept because clients ask for it.
+"""
+
+import msgspec
+
+from moorage.api.exchange import API_VERSION, NOSNIFF, Header, Reply, Request
+from moorage.api.v2.locations import next_link
+from moorage.api.v2.paging import PAGE_MAX, Page, parse_page
+from moorage.api.v2.services import Services
+from moorage.errors import PageInvalid
+from moorage.oci.digest import parse_digest
+from moorage.oci.media_types import OCI_INDEX
+from moorage.oci.names import RepositoryName
+from moorage.registry.manifests.rows import Referrer, list_referrers
+from moorage.registry.repositories.rows import get_repository, list_repositories
+from moorage.registry.tags.rows import list_tags
+
+REFERRERS_PAGE_MAX_BYTES = 3 * 1024 * 1024
+"""Clients cap what they read of a page at 4 MiB."""
+
+_ARTIFACT_TYPES_MAX = 20
+
+
+async def tags(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
+    """A page of a repository's tags, bytewise sorted."""
+    page = parse_page(request)
+    repository_id = await get_repository(services.db, name)
+    found = await list_tags(services.db, repository_id, page.last, page.limit + 1) if page.limit else []
+    shown = found[: page.limit]
+    return _page(
+        {"name": name, "tags": shown},
+        f"/v2/{name}/tags/list",
+        page,
+        shown[-1] if len(found) > len(shown) else None,
+    )
+
+
+async def catalog(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
+    """A page of the registry's repositories, bytewise sorted."""
+    page = parse_page(request, limit_default=100)
+    found = await list_repositories(services.db, page.last, page.limit + 1) if page.limit else []
+    shown = found[: page.limit]
+    return _page(
+        {"repositories": shown}, "/v2/_catalog", page, shown[-1] if len(found) > len(shown) else None
+    )
+
+
+def _page(body: dict[str, object], path: str, page: Page, last: str | None) -> Reply:
+    links = [] if last is None else [next_link(path, [*page.fields, ("n", str(page.limit)), ("last", last)])]
+    return _json(body, b"application/json", links)
+
+
+def _json(body: object, media_type: bytes, more: list[Header]) -> Reply:
+    payload = msgspec.json.encode(body)
+    headers = [
+        (b"content-type", media_type),
+        (b"content-length", b"%d" % len(payload)),
+        API_VERSION,
+        NOSNIFF,
+        *more,
+    ]
+    return Reply(200, headers, payload)
+
+
+async def referrers(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
+    """The manifests whose subject is this digest, as an index; never 404."""
+    subject = parse_digest(reference)
+    page = parse_page(request)
+    types = [value for key, value in page.fields if key == "artifactType"]
+    if len(types) > _ARTIFACT_TYPES_MAX:
+        raise PageInvalid(reason=f"more than {_ARTIFACT_TYPES_MAX} artifactType filters")
+    if page.last and not page.last.isdecimal():
+        raise PageInvalid(reason="last is what the Link header gave")
+    after = int(page.last or 0)
+    found: list[Referrer] = []
+    if page.limit:
+        found = await list_referrers(services.db, name, subject, types, after, page.limit + 1)
+    shown = _fitting(found[: page.limit])
+    headers: list[Header] = []
+    if len(shown) < len(found):
+        path = f"/v2/{name}/referrers/{subject}"
+        fields = [*page.fields, ("n", str(page.limit)), ("last", str(shown[-1].row_id))]
+        headers.append(next_link(path, fields))
+    if types:
+        headers.append((b"oci-filters-applied", b"artifactType"))
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [_descriptor(each) for each in shown]}
+    return _json(index, OCI_INDEX.encode(), headers)
+
+
+def _fitting(found: list[Referrer]) -> list[Referrer]:
+    """As many as fit a page in bytes, at least one."""
+    total = 0
+    for position, referrer in enumerate(found):
+        total += len(referrer.annotations) + 512
+        if total > REFERRERS_PAGE_MAX_BYTES and position:
+            return found[:position]
+    return found
+
+
+def _descriptor(referrer: Referrer) -> dict[str, object]:
+    descriptor: dict[str, object] = {
+        "mediaType": referrer.media_type,
+        "digest": referrer.digest,
+        "size": referrer.size,
+    }
+    if referrer.artifact_type is not None:
+        descriptor["artifactType"] = referrer.artifact_type
+    if referrer.annotations != "{}":
+        descriptor["annotations"] = msgspec.Raw(referrer.annotations.encode())
+    return descriptor
+
+
+async def ping(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
+    """Endpoint 1: yes, this is a registry."""
+    return _json({}, b"application/json", [])
+
+
+__all__ = ["PAGE_MAX", "catalog", "ping", "referrers", "tags"]

@@ -1,0 +1,143 @@
+"""Endpoints 3, 7 and 9: pull, push and delete a manifest.
+
+Source: distribution-spec main (967efdc).
+"""
+
+from moorage.api.exchange import API_VERSION, EMPTY, NOSNIFF, Header, QueryInvalid, Reply, Request
+from moorage.api.v2.conditions import etag, matches
+from moorage.api.v2.locations import manifest_location
+from moorage.api.v2.services import Services
+from moorage.errors import (
+    ManifestTooLarge,
+    ManifestUnknown,
+    TagInvalid,
+    TooManyTags,
+    Unsupported,
+)
+from moorage.oci.digest import Digest, parse_digest
+from moorage.oci.names import RepositoryName, Tag, is_tag
+from moorage.registry.manifests.pushing import Precondition, push_manifest
+from moorage.registry.manifests.rows import StoredManifest
+from moorage.registry.manifests.serving import delete_manifest, delete_tag, get_manifest
+
+TAGS_MAX = 100
+"""`tag` parameters in one push; the specification asks for ten."""
+
+
+async def get(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
+    """The stored bytes with the stored type; `Accept` never makes them anything else."""
+    if ":" in reference:
+        parse_digest(reference)
+    stored = await get_manifest(services.db, name, reference)
+    headers = _headers(stored)
+    if_none_match = request.header(b"if-none-match")
+    if if_none_match is not None and matches(if_none_match, stored.digest):
+        return Reply(304, headers)
+    headers.append((b"content-length", b"%d" % len(stored.payload)))
+    return Reply(200, headers, stored.payload)
+
+
+def _headers(stored: StoredManifest) -> list[Header]:
+    digest = stored.digest.encode()
+    return [
+        (b"content-type", stored.media_type.encode()),
+        (b"docker-content-digest", digest),
+        (b"etag", b'"%b"' % digest),
+        API_VERSION,
+        NOSNIFF,
+    ]
+
+
+async def put(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
+    """Push by tag, by digest, or by digest with `?tag=` parameters."""
+    digest, tags = _target(request, reference)
+    payload = await _payload(request, services.settings.manifests.max_bytes)
+    pushed = await push_manifest(
+        services.db,
+        services.store,
+        name,
+        payload,
+        request.header(b"content-type"),
+        digest=digest,
+        tags=tags,
+        pushed_by=services.actor(request),
+        may_move=_precondition(request),
+    )
+    headers = [
+        (b"location", manifest_location(name, pushed.digest)),
+        (b"docker-content-digest", pushed.digest.encode()),
+        (b"etag", etag(pushed.digest)),
+        API_VERSION,
+        NOSNIFF,
+        EMPTY,
+    ]
+    if pushed.subject is not None:
+        headers.append((b"oci-subject", pushed.subject.encode()))
+    if digest is not None and pushed.tags:
+        headers.append((b"oci-tag", ", ".join(pushed.tags).encode()))
+    return Reply(201, headers)
+
+
+def _target(request: Request, reference: str) -> tuple[Digest | None, list[Tag]]:
+    """What the manifest is pushed as: a digest, and tags."""
+    try:
+        fields = [value for key, value in request.query() if key == "tag"]
+    except QueryInvalid as error:
+        raise TooManyTags(reason=str(error)) from error
+    if len(fields) > TAGS_MAX:
+        raise TooManyTags(max=TAGS_MAX)
+    if ":" not in reference:
+        if fields:
+            raise TagInvalid(reason="tag parameters go with a digest, not with a tag")
+        return None, [_tag(reference)]
+    return parse_digest(reference), [_tag(field) for field in dict.fromkeys(fields)]
+
+
+def _tag(text: str) -> Tag:
+    if not is_tag(text):
+        raise TagInvalid(tag=text[:140])
+    return Tag(text)
+
+
+async def _payload(request: Request, max_bytes: int) -> bytes:
+    """The whole body, which is never read further than the limit."""
+    length = request.content_length
+    if length is not None and length > max_bytes:
+        raise ManifestTooLarge(max_bytes=max_bytes)
+    pieces, total = [], 0
+    async for piece in request.body():
+        total += len(piece)
+        if total > max_bytes:
+            raise ManifestTooLarge(max_bytes=max_bytes)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _precondition(request: Request) -> Precondition | None:
+    """What If-Match and If-None-Match ask of the tags that would move."""
+    if_match, if_none_match = request.header(b"if-match"), request.header(b"if-none-match")
+    if if_match is None and if_none_match is None:
+        return None
+
+    def may_move(current: str | None) -> bool:
+        if if_match is not None and not matches(if_match, current, is_weak_ok=False):
+            return False
+        return if_none_match is None or not matches(if_none_match, current)
+
+    return may_move
+
+
+async def delete(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
+    """By tag: the tag only. By digest: the manifest and every tag of it."""
+    if not services.settings.delete.enabled:
+        raise Unsupported(reason="deleting is switched off (delete.enabled)")
+    if ":" in reference:
+        await delete_manifest(services.db, name, parse_digest(reference), services.actor(request))
+    elif is_tag(reference):
+        await delete_tag(services.db, name, Tag(reference), services.actor(request))
+    else:
+        raise ManifestUnknown(reference=reference[:140])
+    return Reply(202, [API_VERSION, NOSNIFF, EMPTY])
+
+
+__all__ = ["delete", "get", "put"]

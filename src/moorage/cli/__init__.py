@@ -1,0 +1,1 @@
+"""The terminal face: each command parses, calls one use case and renders."""

@@ -1,0 +1,149 @@
+"""`moorage doctor`: what would keep the registry from running well on this machine."""
+
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+import typer
+
+from moorage.cli.settings import ConfigOption, DataOption, ListenOption, load_or_exit
+from moorage.config import GIB, MIB, Settings
+
+_SYNC_SLOW_S = 0.1
+_FILES_MIN = 4096
+_MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found, and what to do about it."""
+
+    check: str
+    state: Literal["ok", "warning", "problem"]
+    said: str
+
+
+def doctor(
+    listen: ListenOption = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """Check settings, folder, disk, database and port; exit 1 when something must be mended."""
+    settings = load_or_exit(config, listen, data)
+    checks: list[Callable[[Settings], Finding]] = [_folder, _disk, _sync, _database, _port, _files]
+    findings = [check(settings) for check in checks]
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            typer.echo(f"{_MARKS[finding.state]} {finding.check:9} {finding.said}")
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _folder(settings: Settings) -> Finding:
+    data = settings.storage.data
+    if not data.exists():
+        return Finding("folder", "ok", f"{data} is not there yet; the first start makes it")
+    if not data.is_dir() or not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        return Finding(
+            "folder", "problem", f"{data} cannot be written to by this user; mend its owner or mode"
+        )
+    if data.stat().st_mode & 0o077:
+        return Finding("folder", "warning", f"{data} can be read by other users: chmod 700 {data}")
+    return Finding("folder", "ok", f"{data.resolve()}")
+
+
+def _existing(settings: Settings) -> str:
+    folder = settings.storage.data.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    return str(folder)
+
+
+def _disk(settings: Settings) -> Finding:
+    usage = shutil.disk_usage(_existing(settings))
+    reserve = min(int(settings.storage.reserve), usage.total // 20)
+    said = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f}"
+    if usage.free < reserve:
+        return Finding(
+            "disk", "problem", f"{said}: pushes are refused below {reserve / MIB:.0f} MiB; make room"
+        )
+    return Finding("disk", "ok", said)
+
+
+def _sync(settings: Settings) -> Finding:
+    try:
+        with tempfile.TemporaryFile(dir=_existing(settings)) as file:
+            started = time.perf_counter()
+            for _ in range(5):
+                file.write(b"x" * 4096)
+                file.flush()
+                os.fsync(file.fileno())
+            each_s = (time.perf_counter() - started) / 5
+    except OSError as error:
+        return Finding(
+            "fsync", "problem", f"a file could not be made durable: {error.strerror}; look at the disk"
+        )
+    if each_s > _SYNC_SLOW_S:
+        return Finding(
+            "fsync", "warning", f"{each_s * 1000:.0f} ms each: every push waits for two or three of them"
+        )
+    return Finding("fsync", "ok", f"{each_s * 1000:.1f} ms each")
+
+
+def _database(settings: Settings) -> Finding:
+    import apsw
+
+    path = settings.storage.database
+    said = f"SQLite {apsw.sqlitelibversion()}"
+    if not path.exists():
+        return Finding("database", "ok", f"{said}; none there yet")
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            answer = str(connection.pragma("quick_check(1)"))
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        return Finding("database", "problem", f"{path}: {error}; move it aside and restore a backup")
+    if answer != "ok":
+        return Finding("database", "problem", f"{path} is damaged: {answer}; restore a backup")
+    return Finding("database", "ok", f"{said}; {path} is sound")
+
+
+def _port(settings: Settings) -> Finding:
+    server = settings.server
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((server.host, server.port))
+        except OSError as error:
+            return Finding(
+                "port", "warning", f"{server.listen}: {error.strerror} (is Moorage running already?)"
+            )
+    return Finding("port", "ok", f"{server.listen} is free")
+
+
+def _files(settings: Settings) -> Finding:
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = max(_FILES_MIN, 2 * settings.limits.connections)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        return Finding(
+            "files", "warning", f"{soft} open files allowed; raise the limit to {needed} (ulimit -n)"
+        )
+    return Finding(
+        "files", "ok", f"{soft} open files allowed" if soft < sys.maxsize else "no limit on open files"
+    )

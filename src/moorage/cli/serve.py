@@ -1,0 +1,81 @@
+"""`moorage serve`: the registry itself."""
+
+import ipaddress
+import socket
+import sys
+from dataclasses import replace
+
+import typer
+
+from moorage.cli.settings import ConfigOption, DataOption, ListenOption, WorkersOption, load_or_exit
+from moorage.config import Settings
+
+
+def serve(
+    listen: ListenOption = None,
+    data: DataOption = None,
+    workers: WorkersOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    settings = load_or_exit(config, listen, data, workers)
+    _check_loopback(settings)
+    settings = _with_free_port(settings)
+    # the server's parts take a third of a second to import; a bad setting should not wait for them
+    from moorage.app import StartRefused
+    from moorage.app import serve as run
+
+    _greet(settings)
+    try:
+        run(settings)
+    except StartRefused as refusal:
+        typer.echo(f"moorage: {refusal}", err=True)
+        raise typer.Exit(1) from refusal
+
+
+def _check_loopback(settings: Settings) -> None:
+    """Without accounts and TLS, only this machine may come in."""
+    host = settings.server.host
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        typer.echo(
+            f"moorage: refusing to listen on {host}: there are no accounts and no TLS yet, so anyone who reaches\n"
+            "this address could read, replace and delete every image. Listen on 127.0.0.1 and put a proxy with TLS\n"
+            "and passwords in front of it.",
+            err=True,
+        )
+        raise typer.Exit(1)
+
+
+def _with_free_port(settings: Settings) -> Settings:
+    """The settings with a port that can be bound; all workers bind the same one."""
+    server = settings.server
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((server.host, server.port))
+        except OSError as error:
+            typer.echo(
+                f"moorage: cannot listen on {server.listen}: {error.strerror}. Choose another with --listen.",
+                err=True,
+            )
+            raise typer.Exit(1) from error
+        port = probe.getsockname()[1]
+    host = server.listen.rpartition(":")[0]
+    return replace(settings, server=replace(server, listen=f"{host}:{port}"))
+
+
+def _greet(settings: Settings) -> None:
+    """For a person: where it is, and the three lines to type next."""
+    if settings.log.format == "json" or not sys.stdout.isatty():
+        return
+    at = settings.server.listen
+    typer.echo(f"Moorage serves http://{at} with its data in {settings.storage.data.resolve()}\n")
+    typer.echo("Push an image, then look at it:")
+    typer.echo(f"  docker tag hello-world {at}/team/hello:v1")
+    typer.echo(f"  docker push {at}/team/hello:v1")
+    typer.echo(f"  curl http://{at}/v2/team/hello/tags/list\n")

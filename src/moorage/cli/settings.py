@@ -1,0 +1,49 @@
+"""What the commands that read settings share: their options, and how a refusal is shown."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from moorage.config import Settings
+from moorage.config_file import SettingsRefused, default_path, load
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="TOML file; else $MOORAGE_CONFIG, else /etc/moorage/moorage.toml.",
+        show_default=False,
+    ),
+]
+ListenOption = Annotated[
+    str | None,
+    typer.Option("--listen", help="HOST:PORT to serve on. [default: 127.0.0.1:5000]", show_default=False),
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of all data. [default: ./data]", show_default=False)
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", help="Worker processes. [default: one per processor]", show_default=False),
+]
+
+
+def load_or_exit(
+    config: Path | None, listen: str | None = None, data: Path | None = None, workers: int | None = None
+) -> Settings:
+    """The settings; or every problem on standard error and exit 1."""
+    given: dict[tuple[str, str], Any] = {
+        ("server", "listen"): listen,
+        ("storage", "data"): data,
+        ("server", "workers"): workers,
+    }
+    overrides = {place: value for place, value in given.items() if value is not None}
+    try:
+        return load(config or default_path(), os.environ, overrides)
+    except SettingsRefused as refusal:
+        for problem in refusal.problems:
+            typer.echo(f"moorage: {problem}", err=True)
+        raise typer.Exit(1) from refusal

@@ -1,0 +1,222 @@
+"""Every setting: typed, frozen, its unit in its name or type, its meaning beside it.
+
+`config_file.py` reads them from TOML and the environment; `moorage config schema` and
+docs/configuration.md are made from what stands here. A use case is given its section, not the whole.
+"""
+
+import os
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+T = TypeVar("T")
+
+
+class Bytes(int):
+    """A number of bytes; written as `4MiB`, `1GiB` or a plain number."""
+
+
+def setting(default: T, meaning: str) -> T:
+    """A field with its default and its meaning, one sentence or two for an operator."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the registry listens and how it runs."""
+
+    listen: str = setting("127.0.0.1:5000", "Address and port to serve on. Port 0 takes a free one.")
+    workers: int = setting(0, "Worker processes; 0 is one for each processor, four at most.")
+    drain: timedelta = setting(
+        timedelta(seconds=30), "After SIGTERM, how long requests under way may take before they are cut."
+    )
+
+    @property
+    def host(self) -> str:
+        """The address, without the brackets of IPv6."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def worker_count(self) -> int:
+        """How many worker processes there are to be."""
+        return self.workers or min(os.cpu_count() or 1, 4)
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the last port
+            found.append(("listen", f"want HOST:PORT, as 127.0.0.1:5000; this is {self.listen!r}"))
+        if not 0 <= self.workers <= 256:  # noqa: PLR2004 - metrics.WORKERS_MAX
+            found.append(("workers", "want 0 to 256"))
+        if not timedelta(seconds=1) <= self.drain <= timedelta(minutes=30):
+            found.append(("drain", "want 1s to 30m"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Where the data lies."""
+
+    data: Path = setting(Path("./data"), "Folder of the database, the blobs and the uploads.")
+    reserve: Bytes = setting(
+        Bytes(GIB),
+        "Pushes are refused with 507 below this much free space (or 5 % of the disk, if that is less).",
+    )
+
+    @property
+    def database(self) -> Path:
+        """The database file."""
+        return self.data / "moorage.db"
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        return [("reserve", "cannot be negative")] if self.reserve < 0 else []
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSettings:
+    """Limits on blobs on their way in."""
+
+    expiry: timedelta = setting(timedelta(days=7), "An upload that gets no bytes for this long is dropped.")
+    max_open: int = setting(1000, "Uploads that one client address may have open; more are refused with 429.")
+    max_bytes: Bytes | None = setting(
+        None, "Largest blob; larger ones are refused with 413. Unset: no limit."
+    )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if self.expiry < timedelta(seconds=1):
+            found.append(("expiry", "want 1s or more"))
+        if self.max_open < 1:
+            found.append(("max_open", "want 1 or more"))
+        if self.max_bytes is not None and self.max_bytes < 1:
+            found.append(("max_bytes", "want 1 or more"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSettings:
+    """Limits on manifests."""
+
+    max_bytes: Bytes = setting(Bytes(4 * MIB), "Largest manifest; larger ones are refused with 413.")
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        if not KIB <= self.max_bytes <= 64 * MIB:
+            return [("max_bytes", "want 1KiB to 64MiB; clients read 4MiB")]
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSettings:
+    """Deleting."""
+
+    enabled: bool = setting(True, "Whether tags, manifests and blobs may be deleted; if not, 405.")  # noqa: FBT003
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Nothing can be wrong with a switch."""
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What a client may take of the server's time and memory."""
+
+    header_timeout: timedelta = setting(
+        timedelta(seconds=10), "A connection that sends no complete request header for this long is closed."
+    )
+    body_idle: timedelta = setting(
+        timedelta(seconds=30),
+        "A body that stops, or comes slower than body_rate, for this long is refused with 408.",
+    )
+    body_rate: Bytes = setting(Bytes(KIB), "Least bytes a second of a body, averaged over body_idle.")
+    reader_idle: timedelta = setting(
+        timedelta(seconds=60), "A client that takes nothing of its reply for this long is cut off."
+    )
+    connections: int = setting(2000, "Connections a worker process serves at once; more wait to be accepted.")
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        second, minute = timedelta(seconds=1), timedelta(minutes=1)
+        found = []
+        if not timedelta(milliseconds=1) <= self.header_timeout <= minute:
+            found.append(("header_timeout", "want 1ms to 60s"))
+        found += [
+            (key, "want 1s or more") for key in ("body_idle", "reader_idle") if getattr(self, key) < second
+        ]
+        if self.body_rate < 0:
+            found.append(("body_rate", "cannot be negative"))
+        if self.connections < 1:
+            found.append(("connections", "want 1 or more"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """The log, on standard error."""
+
+    level: str = setting("info", "debug, info, warning or error.")
+    format: str = setting(
+        "auto", "text for a person, json for a machine; auto asks whether it is a terminal."
+    )
+    requests: bool = setting(False, "Whether each request is an event; costs a quarter of the speed.")  # noqa: FBT003
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if self.level not in {"debug", "info", "warning", "error"}:
+            found.append(("level", "want debug, info, warning or error"))
+        if self.format not in {"auto", "text", "json"}:
+            found.append(("format", "want auto, text or json"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All sections."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    uploads: UploadSettings = field(default_factory=UploadSettings)
+    manifests: ManifestSettings = field(default_factory=ManifestSettings)
+    delete: DeleteSettings = field(default_factory=DeleteSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A setting as the documentation and the schema show it."""
+
+    section: str
+    key: str
+    type: Any
+    default: object
+    meaning: str
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"MOORAGE_{self.section}_{self.key}".upper()
+
+
+def describe() -> list[Described]:
+    """Every setting, in the order of the sections."""
+    defaults = Settings()
+    return [
+        Described(section.name, each.name, each.type, each.default, each.metadata["meaning"])
+        for section in fields(Settings)
+        for each in fields(getattr(defaults, section.name))
+    ]

@@ -1,0 +1,209 @@
+"""Settings from a TOML file and the environment: all problems found at once, in the operator's words."""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from moorage.config import Bytes, Described, Settings, describe
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
+_SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB|TiB)?", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+class SettingsRefused(Exception):
+    """The settings cannot be used; one line for each problem."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load(
+    path: Path | None, environment: Mapping[str, str], overrides: Mapping[tuple[str, str], Any] | None = None
+) -> Settings:
+    """Defaults, then the file, then the environment, then the command line's overrides by (section, key).
+
+    Raises SettingsRefused with every problem: where it stands, what is wrong, the nearest right name.
+    """
+    loader = _Loader()
+    if path is not None:
+        loader.read_file(path)
+    loader.read_environment(environment)
+    for place, value in (overrides or {}).items():
+        loader.values[place] = value
+        loader.origins[place] = f"--{place[1]}"
+    settings = loader.settings()
+    if loader.problems:
+        raise SettingsRefused(loader.problems)
+    return settings
+
+
+class _Loader:
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], Described] = {(each.section, each.key): each for each in describe()}
+        self.values: dict[tuple[str, str], Any] = {}
+        self.origins: dict[tuple[str, str], str] = {}
+        self.problems: list[str] = []
+
+    def read_file(self, path: Path) -> None:
+        try:
+            text = path.read_text("utf-8")
+            document = tomllib.loads(text)
+        except OSError as error:
+            self.problems.append(f"{path}: {error.strerror}")
+            return
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            self.problems.append(f"{path}: not TOML: {error}")
+            return
+        sections = sorted({section for section, _ in self.known})
+        for section, table in document.items():
+            if section not in sections or not isinstance(table, dict):
+                line = _line_of(text, section, None)
+                self.problems.append(f"{path}:{line}: no section [{section}]{_nearest(section, sections)}")
+                continue
+            for key, value in table.items():
+                self._take(section, key, value, f"{path}:{_line_of(text, key, section)}")
+
+    def read_environment(self, environment: Mapping[str, str]) -> None:
+        variables = {each.variable: each for each in self.known.values()}
+        for name in sorted(environment):
+            if not name.startswith("MOORAGE_") or name in _OTHER_VARIABLES:
+                continue
+            if name not in variables:
+                self.problems.append(f"{name}: no such setting{_nearest(name, list(variables))}")
+                continue
+            each = variables[name]
+            self._take(each.section, each.key, environment[name], name)
+
+    def _take(self, section: str, key: str, raw: object, origin: str) -> None:
+        each = self.known.get((section, key))
+        if each is None:
+            keys = [known for of, known in self.known if of == section]
+            self.problems.append(f"{origin}: no setting {section}.{key}{_nearest(key, keys)}")
+            return
+        try:
+            self.values[section, key] = _convert(raw, each.type)
+            self.origins[section, key] = origin
+        except ValueError as error:
+            self.problems.append(f"{origin}: {section}.{key}: {error}")
+
+    def settings(self) -> Settings:
+        defaults, sections = Settings(), {}
+        for section in fields(Settings):
+            own = {key: value for (of, key), value in self.values.items() if of == section.name}
+            value = replace(getattr(defaults, section.name), **own)
+            sections[section.name] = value
+            for key, sentence in value.problems():
+                origin = self.origins.get((section.name, key), "default")
+                self.problems.append(f"{origin}: {section.name}.{key}: {sentence}")
+        return Settings(**sections)
+
+
+_OTHER_VARIABLES = frozenset({"MOORAGE_CONFIG", "MOORAGE_REQUIRE_CLIENTS", "MOORAGE_SERVE"})
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+
+
+def _line_of(text: str, key: str, section: str | None) -> int:
+    """The line where a key stands: tomllib does not tell."""
+    inside = section is None
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
+        if header:
+            inside = header[1] == section or (section is None and header[1].split(".")[0] == key)
+            if section is None and inside:
+                return number
+        elif inside and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", line):
+            return number
+    return 1
+
+
+def _convert(raw: object, kind: Any) -> object:
+    """A value of a setting's type. Raises ValueError with a sentence."""
+    if kind == Bytes | None or kind is Bytes:
+        return _bytes(raw)
+    if kind is timedelta:
+        return _duration(raw)
+    if kind is bool:
+        return _switch(raw)
+    if kind is int:
+        if isinstance(raw, bool) or not re.fullmatch(r"-?[0-9]{1,12}", str(raw), re.ASCII):
+            raise ValueError(f"want a whole number; this is {raw!r}")
+        return int(str(raw))
+    if not isinstance(raw, str):
+        raise ValueError(f"want a text in quotes; this is {raw!r}")  # noqa: TRY004 - told to an operator
+    return Path(raw) if kind is Path else raw
+
+
+def _bytes(raw: object) -> Bytes:
+    match = None if isinstance(raw, bool) else _SIZE.fullmatch(str(raw))
+    if match is None:
+        raise ValueError(f"want a size as 512MiB; this is {raw!r}")
+    return Bytes(int(match[1]) * _UNITS[match[2]])
+
+
+def _duration(raw: object) -> timedelta:
+    match = _DURATION.fullmatch(str(raw))
+    if match is None:
+        raise ValueError(f"want a duration as 30s, 5m, 24h or 7d; this is {raw!r}")
+    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+
+
+def _switch(raw: object) -> bool:
+    value = raw if isinstance(raw, bool) else _SWITCH.get(str(raw).lower())
+    if value is None:
+        raise ValueError(f"want true or false; this is {raw!r}")
+    return value
+
+
+def render(value: object) -> str:
+    """A setting's value as it is written in TOML."""
+    match value:
+        case None:
+            return "(unset)"
+        case bool():
+            return "true" if value else "false"
+        case Bytes():
+            return f'"{_render_bytes(value)}"'
+        case int():
+            return str(value)
+        case timedelta():
+            return f'"{_render_duration(value)}"'
+        case _:
+            return f'"{value}"'
+
+
+def _render_bytes(value: int) -> str:
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if value and value % _UNITS[unit] == 0:
+            return f"{value // _UNITS[unit]}{unit}"
+    return str(value)
+
+
+def _render_duration(value: timedelta) -> str:
+    seconds = value.total_seconds()
+    for unit in ("d", "h", "m", "s"):
+        if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
+            return f"{int(seconds // _SECONDS[unit])}{unit}"
+    return f"{int(seconds * 1000)}ms"
+
+
+def default_path() -> Path | None:
+    """The file named by MOORAGE_CONFIG, else /etc/moorage/moorage.toml where it exists."""
+    named = os.environ.get("MOORAGE_CONFIG")
+    if named:
+        return Path(named)
+    usual = Path("/etc/moorage/moorage.toml")
+    return usual if usual.exists() else None

@@ -1,0 +1,1 @@
+"""Rows at the edge: implements the port in `database.py`."""

@@ -1,0 +1,266 @@
+"""Every refusal a client can be told: one class per row of the protocol's error table.
+
+A refusal is raised where the rule stands and rendered once, by `api/v2/errors.py`. What is passed as
+`detail` is shown to the client, so it holds nothing that the client may not know.
+
+    RegistryError
+      NameInvalid NameUnknown                                   repositories
+      DigestInvalid SizeInvalid BlobUnknown                     blobs
+      UploadUnknown ChunkOutOfOrder UploadBusy TooManyUploads   uploads
+      ManifestUnknown ManifestInvalid ManifestTooLarge ManifestBlobUnknown TagInvalid TooManyTags
+      PageInvalid RangeUnsatisfiable PreconditionFailed
+      Unsupported MethodNotAllowed RouteUnknown BodyTooLarge BodyTooSlow
+      HeadersTooLarge TargetTooLong EncodingUnsupported
+      Unavailable (StorageReadOnly, StorageFull, DatabaseBusy)
+
+Source: distribution-spec main (967efdc), "Error Codes"; statuses as the clients expect them.
+"""
+
+from typing import ClassVar
+
+
+class RegistryError(Exception):
+    """A refusal with a status, a code from the specification's table and a sentence for a person."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "UNKNOWN"
+    message: ClassVar[str] = "unknown error"
+
+    def __init__(self, **detail: object) -> None:
+        super().__init__(self.message)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.detail}" if self.detail else self.message
+
+    @property
+    def entries(self) -> list[dict[str, object]]:
+        """The `errors` list of the reply: at least one entry of code, message and detail."""
+        return [{"code": self.code, "message": self.message, "detail": self.detail}]
+
+
+class NameInvalid(RegistryError):
+    """The repository name does not follow the grammar or is too long."""
+
+    status, code, message = 400, "NAME_INVALID", "invalid repository name"
+
+
+class NameUnknown(RegistryError):
+    """The repository does not exist."""
+
+    status, code, message = 404, "NAME_UNKNOWN", "repository name not known to registry"
+
+
+class DigestInvalid(RegistryError):
+    """A digest that does not parse, is of an unknown algorithm, or is not that of the content."""
+
+    status, code, message = 400, "DIGEST_INVALID", "provided digest did not match uploaded content"
+
+
+class SizeInvalid(RegistryError):
+    """The body's length is not the length that was declared."""
+
+    status, code, message = 400, "SIZE_INVALID", "provided length did not match content length"
+
+
+class BlobUnknown(RegistryError):
+    """The blob is not in this repository."""
+
+    status, code, message = 404, "BLOB_UNKNOWN", "blob unknown to registry"
+
+
+class UploadUnknown(RegistryError):
+    """No such upload in this repository: never begun, finished, cancelled or expired."""
+
+    status, code, message = 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry"
+
+
+class ChunkOutOfOrder(RegistryError):
+    """A chunk does not start where the last one ended. `received` bytes are held."""
+
+    status, code, message = 416, "BLOB_UPLOAD_INVALID", "blob upload invalid: chunk out of order"
+
+    def __init__(self, *, upload_id: str, received: int, **detail: object) -> None:
+        super().__init__(received_bytes=received, **detail)
+        self.upload_id = upload_id
+        self.received = received
+
+
+class UploadBusy(RegistryError):
+    """Another request is writing to this upload at this moment."""
+
+    status, code, message = 409, "BLOB_UPLOAD_INVALID", "another request is writing to this blob upload"
+
+
+class TooManyUploads(RegistryError):
+    """As many uploads are open as one client may have."""
+
+    status, code, message = 429, "TOOMANYREQUESTS", "too many open blob uploads; finish or cancel some"
+
+
+class ManifestUnknown(RegistryError):
+    """The tag or digest is not in this repository."""
+
+    status, code, message = 404, "MANIFEST_UNKNOWN", "manifest unknown to registry"
+
+
+class ManifestInvalid(RegistryError):
+    """The manifest is not what its media type says, or cannot be read in one way only."""
+
+    status, code, message = 400, "MANIFEST_INVALID", "manifest invalid"
+
+
+class ManifestTooLarge(RegistryError):
+    """The manifest is larger than this registry takes."""
+
+    status, code, message = 413, "MANIFEST_INVALID", "manifest too large"
+
+
+class ManifestBlobUnknown(RegistryError):
+    """The manifest names blobs or manifests that this repository does not have."""
+
+    status, code, message = 400, "MANIFEST_BLOB_UNKNOWN", "manifest references a blob unknown to repository"
+
+    def __init__(self, digests: list[str]) -> None:
+        super().__init__(digests=digests)
+
+    @property
+    def entries(self) -> list[dict[str, object]]:
+        """One entry per missing digest."""
+        digests = self.detail["digests"]
+        assert isinstance(digests, list)  # noqa: S101 - set by __init__
+        return [
+            {"code": self.code, "message": self.message, "detail": {"digest": digest}} for digest in digests
+        ]
+
+
+class TagInvalid(RegistryError):
+    """The tag does not follow the grammar."""
+
+    status, code, message = 400, "TAG_INVALID", "manifest tag did not match [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
+
+
+class TooManyTags(RegistryError):
+    """More `tag` parameters than one request may carry."""
+
+    status, code, message = 414, "TAG_INVALID", "too many tag parameters in one request"
+
+
+class PageInvalid(RegistryError):
+    """`n` is not a number of entries, or `last` cannot be a name."""
+
+    status, code, message = 400, "PAGINATION_NUMBER_INVALID", "invalid page: n must be a whole number from 0"
+
+
+class RangeUnsatisfiable(RegistryError):
+    """No part of the blob lies in the range that was asked for. `size` is the whole blob's."""
+
+    status, code, message = 416, "RANGE_INVALID", "requested range not satisfiable"
+
+    def __init__(self, *, size: int) -> None:
+        super().__init__(size_bytes=size)
+        self.size = size
+
+
+class PreconditionFailed(RegistryError):
+    """If-Match or If-None-Match does not hold for what the tag names now."""
+
+    status, code, message = 412, "MANIFEST_INVALID", "precondition failed: the tag has another digest now"
+
+
+class Unsupported(RegistryError):
+    """The operation is switched off."""
+
+    status, code, message = 405, "UNSUPPORTED", "the operation is unsupported"
+
+
+class MethodNotAllowed(RegistryError):
+    """The route exists; the method does not apply to it."""
+
+    status, code, message = 405, "UNSUPPORTED", "method not allowed here"
+
+    def __init__(self, *, allow: str) -> None:
+        super().__init__(allow=allow)
+        self.allow = allow
+
+
+class RouteUnknown(RegistryError):
+    """No endpoint has this path."""
+
+    status, code, message = 404, "UNSUPPORTED", "no such endpoint"
+
+
+class BodyTooLarge(RegistryError):
+    """The blob is larger than this registry takes."""
+
+    status, code, message = 413, "SIZE_INVALID", "blob larger than this registry accepts"
+
+
+class BodyTooSlow(RegistryError):
+    """The body stopped, or came slower than the registry waits for."""
+
+    status, code, message = 408, "BLOB_UPLOAD_INVALID", "request body too slow; the upload can be resumed"
+
+
+class BodyCut(RegistryError):
+    """The client left, or its framing broke, before the body was complete."""
+
+    status, code, message = 400, "SIZE_INVALID", "request body ended early or was malformed"
+
+
+class HeadersTooLarge(RegistryError):
+    """The header fields are larger than any client of a registry needs."""
+
+    status, code, message = 431, "UNSUPPORTED", "request header fields too large"
+
+
+class TargetTooLong(RegistryError):
+    """The path and query are longer than any name can be."""
+
+    status, code, message = 414, "NAME_INVALID", "request target too long"
+
+
+class EncodingUnsupported(RegistryError):
+    """The body carries a Content-Encoding: a digest is over the bytes as stored."""
+
+    status, code, message = 415, "UNSUPPORTED", "send the body without Content-Encoding"
+
+
+class Unavailable(RegistryError):
+    """The registry cannot do this now; it is not the client's fault."""
+
+    status, code, message = 503, "UNAVAILABLE", "the registry cannot do this now; try again later"
+    retry_after_s: ClassVar[int] = 5
+
+
+class StorageFailed(RegistryError):
+    """The disk failed while this request was written; nothing of it was kept."""
+
+    message = "the registry's storage failed; nothing of this request was kept"
+
+
+class StorageReadOnly(Unavailable):
+    """The disk failed to keep its word, or cannot be written to. Pulls go on."""
+
+    message = "the registry is read-only: its storage failed; pulls go on, an operator must look"
+    retry_after_s = 60
+
+
+class StorageFull(Unavailable):
+    """No room for what was to be written."""
+
+    status, message = 507, "the registry is out of disk space; pulls go on"
+    retry_after_s = 60
+
+
+class DatabaseBusy(Unavailable):
+    """Another process held the database for longer than a request waits."""
+
+    message = "the registry's database is busy; try again"
+
+
+class DatabaseFull(Unavailable):
+    """No room for the database to grow; nothing was changed."""
+
+    message = "the registry is out of disk space; nothing was changed and pulls go on"
+    retry_after_s = 60

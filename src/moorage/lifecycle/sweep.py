@@ -1,0 +1,63 @@
+"""What one worker does for all, now and then: expire uploads and leases, compute missing sha512 digests.
+
+The worker that holds the lock does it; when it dies another takes over.
+"""
+
+import asyncio
+import fcntl
+import os
+from pathlib import Path
+
+import structlog
+
+from moorage.database import Database
+from moorage.errors import RegistryError
+from moorage.registry.blobs import rows as blob_rows
+from moorage.registry.blobs.second_digest import SecondDigests
+from moorage.registry.uploads.uploading import Uploads
+
+EVERY_S = 10.0
+_LEASES_BATCH = 500
+
+log = structlog.get_logger()
+
+
+class Sweep:
+    """A background task of a worker: `run` until it is cancelled."""
+
+    def __init__(self, lock: Path, db: Database, uploads: Uploads, second_digests: SecondDigests) -> None:
+        self._lock = lock
+        self._db = db
+        self._uploads = uploads
+        self._second_digests = second_digests
+
+    async def run(self) -> None:
+        """Wait to be the one, then sweep for as long as this worker lives."""
+        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not _is_locked(fd):
+                await asyncio.sleep(EVERY_S)
+            while True:
+                await self._sweep()
+                await asyncio.sleep(EVERY_S)
+        finally:
+            os.close(fd)
+
+    async def _sweep(self) -> None:
+        """Once. What fails is tried again at the next turn."""
+        try:
+            await self._uploads.expire()
+            await self._db.write(lambda tx: blob_rows.drop_expired_leases(tx, _LEASES_BATCH))
+            await self._second_digests.compute()
+        except RegistryError as refusal:
+            log.warning("sweep_failed", reason=str(refusal))
+        except Exception:
+            log.exception("sweep_failed")
+
+
+def _is_locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

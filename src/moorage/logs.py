@@ -1,0 +1,74 @@
+"""The log: one event in the past tense and its keys; text for a person, JSON lines for a machine."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from moorage.config import LogSettings
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def configure(settings: LogSettings) -> None:
+    """Set up this process's log on standard error. A log that cannot be written never stops a request."""
+    is_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if is_text:
+        processors += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    else:
+        processors += [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(ensure_ascii=True),
+        ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
+        logger_factory=_lines,
+        cache_logger_on_first_use=True,
+    )
+
+
+class _Lines:
+    """Writes whole lines to standard error and outlives a closed or full one."""
+
+    def msg(self, line: str) -> None:
+        try:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            return
+
+    log = debug = info = warning = error = exception = critical = fatal = failure = msg
+
+
+def _lines(*_: object) -> _Lines:
+    return _Lines()
+
+
+class ServerEvents(logging.Handler):
+    """What the HTTP server says, as events of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a record on."""
+        fields: dict[str, Any] = {"message": record.getMessage()}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        event = structlog.get_logger()
+        if record.levelno >= logging.ERROR:
+            event.error("server_failed", **fields)
+        elif record.levelno >= logging.WARNING:
+            event.warning("server_warned", **fields)
+        else:
+            event.debug("server_said", **fields)
+
+
+SERVER_LOG: dict[str, Any] = {
+    "handlers": {"events": {"class": "moorage.logs.ServerEvents"}},
+    "loggers": {"_granian": {"handlers": ["events"], "propagate": False}},
+}
+"""For the HTTP server, which sets up logging by itself in each process."""

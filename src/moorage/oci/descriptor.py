@@ -1,0 +1,92 @@
+"""Descriptors: how a manifest points at content.
+
+Source: image-spec main (13cff54), descriptor.md.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from moorage.errors import DigestInvalid, ManifestInvalid
+from moorage.oci.digest import Digest, parse_digest
+
+SIZE_MAX_BYTES = 2**63 - 1
+_KEYS = frozenset({"mediatype", "digest", "size", "urls", "annotations", "data", "artifacttype", "platform"})
+_SPELLED = frozenset(
+    {"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """Content by digest, size in bytes and media type; `urls` where else a foreign layer is found."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    urls: tuple[str, ...] = ()
+
+
+def parse_descriptor(value: Any, where: str) -> Descriptor:
+    """A descriptor at `where` in its manifest. Unknown fields and unknown media types are legal.
+
+    Raises ManifestInvalid (400).
+    """
+    if not isinstance(value, dict):
+        raise ManifestInvalid(where=where, reason="a descriptor is an object")
+    check_spelling(value, _SPELLED, _KEYS, where)
+    media_type, size = value.get("mediaType"), value.get("size")
+    if not isinstance(media_type, str) or not media_type:
+        raise ManifestInvalid(where=f"{where}.mediaType", reason="a descriptor needs a media type")
+    # `type(...) is int`: True is an int in Python, and no size
+    if type(size) is not int or not 0 <= size <= SIZE_MAX_BYTES:
+        raise ManifestInvalid(where=f"{where}.size", reason="a size is a whole number from 0 to 2^63-1")
+    return Descriptor(media_type, _digest(value.get("digest"), where), size, _urls(value.get("urls"), where))
+
+
+def check_spelling(
+    value: Mapping[str, Any], spelled: frozenset[str], folded: frozenset[str], where: str
+) -> None:
+    """Refuse a key that differs from a known one in case only: Go reads it, Python does not."""
+    for key in value:
+        if key not in spelled and key.casefold() in folded:
+            raise ManifestInvalid(where=where, reason=f"key {key[:40]!r} is a known key in another case")
+
+
+def _digest(value: Any, where: str) -> Digest:
+    if not isinstance(value, str):
+        raise ManifestInvalid(where=f"{where}.digest", reason="a descriptor needs a digest")
+    try:
+        return parse_digest(value)
+    except DigestInvalid as refusal:
+        raise ManifestInvalid(where=f"{where}.digest", **refusal.detail) from refusal
+
+
+def _urls(value: Any, where: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(url, str) for url in value):
+        raise ManifestInvalid(where=f"{where}.urls", reason="urls is a list of strings")
+    for url in value:
+        if not _is_public_url(url):
+            raise ManifestInvalid(where=f"{where}.urls", reason="urls may point to public http(s) hosts only")
+    return tuple(value)
+
+
+def _is_public_url(url: str) -> bool:
+    """Whether clients can be sent there: no file, no credentials, no address inside someone's network."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.scheme not in {"http", "https"} or not host or "@" in parts.netloc or "\\" in url:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        # A name, then: one whose last label is a number is an address in disguise (0x7f.1, 2130706433)
+        last = host.rstrip(".").rpartition(".")[2]
+        return not last[:1].isdigit() and last != "localhost"

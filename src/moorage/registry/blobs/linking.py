@@ -1,0 +1,56 @@
+"""Which repository holds which blob: mounting and deleting. The bytes do not move."""
+
+from moorage.database import Database, Transaction
+from moorage.errors import BlobUnknown
+from moorage.oci.digest import Digest
+from moorage.oci.names import RepositoryName
+from moorage.registry.blobs import rows
+from moorage.registry.blobs.rows import Blob
+from moorage.registry.blobs.store import BlobStore
+from moorage.registry.repositories.rows import ensure_repository, find_repository
+
+
+async def mount_blob(
+    db: Database,
+    store: BlobStore,
+    repository: RepositoryName,
+    digest: Digest,
+    source: RepositoryName | None,
+) -> Blob | None:
+    """Let `repository` serve a blob that `source` holds; None when it cannot be mounted.
+
+    `source` None means: from any repository that the caller may pull from.
+    Source: distribution-spec main (967efdc), "Mounting a blob from another repository".
+    """
+    origin = source or await rows.find_holder(db, digest)
+    if origin is None:
+        return None
+    blob = await rows.find_blob(db, origin, digest)
+    if blob is None or store.blob_size(blob.digest, blob.generation) != blob.size:
+        return None
+
+    def work(tx: Transaction) -> Blob | None:
+        held = rows.find_blob_in(tx, origin, digest)
+        if held is not None and rows.find_blob_in(tx, repository, digest) is None:
+            rows.link(tx, ensure_repository(tx, repository), held.digest, "mounted")
+        elif held is not None:
+            rows.lease(tx, ensure_repository(tx, repository), held.digest)
+        return held
+
+    return await db.write(work)
+
+
+async def delete_blob(db: Database, repository: RepositoryName, digest: Digest) -> None:
+    """Stop `repository` from serving a blob; others that hold it still do.
+
+    Raises BlobUnknown (404). Source: distribution-spec main (967efdc), "Deleting Blobs".
+    """
+
+    def work(tx: Transaction) -> None:
+        repository_id = find_repository(tx, repository)
+        blob = rows.find_blob_in(tx, repository, digest)
+        if blob is None or repository_id is None:
+            raise BlobUnknown(digest=digest)
+        rows.unlink(tx, repository_id, blob.digest)
+
+    await db.write(work)

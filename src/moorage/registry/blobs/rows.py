@@ -1,0 +1,216 @@
+"""The tables `blob`, `repository_blob` and `lease`, and all their SQL."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from moorage.clock import now_ms
+from moorage.database import Database, Row, Transaction
+from moorage.oci.digest import SHA512, Digest, algorithm_of
+from moorage.oci.names import RepositoryName
+
+LEASE_MS = 24 * 3600 * 1000
+LEASE_RENEWED_AFTER_MS = 3600 * 1000
+
+Arrival = Literal["uploaded", "mounted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A live blob. `digest` is its sha256; `sha512` is None until it has been computed."""
+
+    digest: Digest
+    sha512: Digest | None
+    size: int
+    generation: int
+
+    def named_like(self, asked: Digest) -> Digest:
+        """The blob's digest in the algorithm it was asked for by."""
+        return self.sha512 if algorithm_of(asked) == SHA512 and self.sha512 else self.digest
+
+
+_LIVE_BY_SHA256 = """
+    SELECT b.digest, b.sha512, b.size, b.generation FROM repository r
+    JOIN repository_blob l ON l.repository = r.id AND l.digest = ?
+    JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+    WHERE r.name = ?
+"""
+_LIVE_BY_SHA512 = """
+    SELECT b.digest, b.sha512, b.size, b.generation FROM repository r
+    JOIN blob b ON b.sha512 = ? AND b.state = 'live'
+    JOIN repository_blob l ON l.repository = r.id AND l.digest = b.digest
+    WHERE r.name = ?
+"""
+
+
+def _blob(row: Row) -> Blob:
+    return Blob(Digest(row[0]), Digest(row[1]) if row[1] else None, row[2], row[3])
+
+
+async def find_blob(db: Database, repository: RepositoryName, digest: Digest) -> Blob | None:
+    """A live blob of this repository by either of its digests."""
+    sql = _LIVE_BY_SHA512 if algorithm_of(digest) == SHA512 else _LIVE_BY_SHA256
+    row = await db.one(sql, (digest, repository))
+    return None if row is None else _blob(row)
+
+
+def find_blob_in(tx: Transaction, repository: RepositoryName, digest: Digest) -> Blob | None:
+    """The same inside a transaction."""
+    sql = _LIVE_BY_SHA512 if algorithm_of(digest) == SHA512 else _LIVE_BY_SHA256
+    row = tx.one(sql, (digest, repository))
+    return None if row is None else _blob(row)
+
+
+async def find_holder(db: Database, digest: Digest) -> RepositoryName | None:
+    """Some repository that holds a live blob of this digest."""
+    column = "sha512" if algorithm_of(digest) == SHA512 else "digest"
+    row = await db.one(
+        f"""
+        SELECT r.name FROM blob b
+        JOIN repository_blob l ON l.digest = b.digest
+        JOIN repository r ON r.id = l.repository
+        WHERE b.{column} = ? AND b.state = 'live' LIMIT 1
+        """,
+        (digest,),
+    )
+    return None if row is None else RepositoryName(row[0])
+
+
+async def is_lease_due(db: Database, repository: RepositoryName, digest: Digest) -> bool:
+    """Whether nothing but an old lease, or no lease, keeps an unreferenced blob of this repository."""
+    row = await db.one(
+        """
+        SELECT 1 FROM repository r WHERE r.name = ?
+        AND NOT EXISTS (SELECT 1 FROM manifest_reference WHERE repository = r.id AND target = ?)
+        AND NOT EXISTS (SELECT 1 FROM lease WHERE repository = r.id AND digest = ? AND until > ?)
+        """,
+        (repository, digest, digest, now_ms() + LEASE_MS - LEASE_RENEWED_AFTER_MS),
+    )
+    return row is not None
+
+
+def lease(tx: Transaction, repository_id: int, digest: Digest) -> None:
+    """Protect a blob of this repository for 24 hours from now."""
+    tx.run(
+        """
+        INSERT INTO lease (repository, digest, until) VALUES (?, ?, ?)
+        ON CONFLICT (repository, digest) DO UPDATE SET until = excluded.until
+        """,
+        (repository_id, digest, now_ms() + LEASE_MS),
+    )
+
+
+def link(tx: Transaction, repository_id: int, digest: Digest, arrival: Arrival) -> None:
+    """Let a repository serve a blob, and lease it. A link that exists learns how bytes came again."""
+    tx.run(
+        """
+        INSERT INTO repository_blob (repository, digest, origin, arrival, linked_at) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (repository, digest) DO UPDATE SET arrival = excluded.arrival
+        """,
+        (repository_id, digest, arrival, arrival, now_ms()),
+    )
+    lease(tx, repository_id, digest)
+
+
+def unlink(tx: Transaction, repository_id: int, digest: Digest) -> None:
+    """Stop a repository from serving a blob. The bytes stay."""
+    tx.run("DELETE FROM repository_blob WHERE repository = ? AND digest = ?", (repository_id, digest))
+    tx.run("DELETE FROM lease WHERE repository = ? AND digest = ?", (repository_id, digest))
+
+
+def take_arrivals(tx: Transaction, repository_id: int, digests: list[Digest]) -> dict[Digest, Arrival]:
+    """How each of these blobs came since a manifest last named it here; asked once, then forgotten."""
+    arrivals: dict[Digest, Arrival] = {}
+    for digest in digests:
+        row = tx.one(
+            "SELECT arrival FROM repository_blob WHERE repository = ? AND digest = ? AND arrival IS NOT NULL",
+            (repository_id, digest),
+        )
+        if row is not None:
+            arrivals[digest] = row[0]
+            tx.run(
+                "UPDATE repository_blob SET arrival = NULL WHERE repository = ? AND digest = ?",
+                (repository_id, digest),
+            )
+    return arrivals
+
+
+async def find_generation(db: Database, digest: Digest) -> tuple[int, bool]:
+    """The generation that a blob's row names, and whether it is live; (0, False) when there is no row."""
+    row = await db.one("SELECT generation, state FROM blob WHERE digest = ?", (digest,))
+    return (0, False) if row is None else (row[0], row[1] == "live")
+
+
+def make_live(tx: Transaction, digest: Digest, sha512: Digest | None, size: int, generation: int) -> bool:
+    """Say that a blob's bytes are in the file of `generation`.
+
+    A live row of the same generation, or of an earlier one whose file is known to be broken, is kept
+    or moved on. False when the row has meanwhile got a generation as high that is not live: the
+    caller's file is on a dead name and it must commit to the next.
+    """
+    row = tx.one("SELECT generation, state FROM blob WHERE digest = ?", (digest,))
+    if row is None:
+        tx.run(
+            "INSERT INTO blob (digest, sha512, size, generation, state, created_at)"
+            " VALUES (?, ?, ?, ?, 'live', ?)",
+            (digest, sha512, size, generation, now_ms()),
+        )
+        _add_to_total(tx, 1, size)
+        return True
+    current, is_live = row[0], row[1] == "live"
+    if current > generation or (current == generation and not is_live):
+        return bool(is_live)
+    tx.run(
+        "UPDATE blob SET state = 'live', generation = ?, size = ?, sha512 = coalesce(sha512, ?)"
+        " WHERE digest = ?",
+        (generation, size, sha512, digest),
+    )
+    if not is_live:
+        _add_to_total(tx, 1, size)
+    return True
+
+
+def mark_damaged(tx: Transaction, digest: Digest, generation: int) -> bool:
+    """Stop serving a blob whose file is gone or wrong, unless it was replaced meanwhile."""
+    row = tx.one(
+        "SELECT size FROM blob WHERE digest = ? AND generation = ? AND state = 'live'", (digest, generation)
+    )
+    if row is None:
+        return False
+    tx.run("UPDATE blob SET state = 'damaged' WHERE digest = ?", (digest,))
+    _add_to_total(tx, -1, -row[0])
+    return True
+
+
+def _add_to_total(tx: Transaction, blobs: int, size: int) -> None:
+    tx.run("UPDATE blob_total SET blobs = blobs + ?, bytes = bytes + ? WHERE id = 1", (blobs, size))
+
+
+async def find_without_sha512(db: Database, after: str, limit: int) -> list[Blob]:
+    """Live blobs that cannot be found by their sha512 digest yet, in the order of their digests."""
+    rows = await db.all(
+        "SELECT digest, sha512, size, generation FROM blob"
+        " WHERE sha512 IS NULL AND state = 'live' AND digest > ? ORDER BY digest LIMIT ?",
+        (after, limit),
+    )
+    return [_blob(row) for row in rows]
+
+
+def set_sha512(tx: Transaction, digest: Digest, sha512: Digest) -> None:
+    """Let a blob be found by its sha512 digest too."""
+    tx.run("UPDATE blob SET sha512 = ? WHERE digest = ? AND sha512 IS NULL", (sha512, digest))
+
+
+async def get_total(db: Database) -> tuple[int, int]:
+    """How many live blobs there are, and their bytes."""
+    row = await db.one("SELECT blobs, bytes FROM blob_total WHERE id = 1")
+    assert row is not None  # noqa: S101 - the migration put it there
+    return row[0], row[1]
+
+
+def drop_expired_leases(tx: Transaction, limit: int) -> int:
+    """Remove at most `limit` leases that are over."""
+    return tx.run(
+        "DELETE FROM lease WHERE (repository, digest) IN"
+        " (SELECT repository, digest FROM lease WHERE until < ? LIMIT ?)",
+        (now_ms(), limit),
+    )

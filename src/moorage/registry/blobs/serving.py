@@ -1,0 +1,178 @@
+"""Blobs on their way out: found by repository and digest, read in pieces, never served wrong.
+
+A whole blob is hashed while it is sent unless this process has hashed the same, unchanged file
+within the last hour; the last piece leaves only when the digest is right. A reader that meets a
+wrong or missing file takes the blob out of service, so that the next push brings it back.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+
+import structlog
+
+from moorage.database import Database, Transaction
+from moorage.errors import BlobUnknown
+from moorage.oci.digest import Digest, encoded_of
+from moorage.oci.names import RepositoryName
+from moorage.oci.ranges import ByteRange
+from moorage.registry.blobs import rows
+from moorage.registry.blobs.rows import Blob
+from moorage.registry.blobs.store import BlobDamaged, BlobFile, BlobStore
+from moorage.registry.repositories.rows import find_repository
+
+PIECE_MAX_BYTES = 1024 * 1024
+PIECE_MIN_BYTES = 64 * 1024
+PIECES_BUDGET_BYTES = 4 * 1024 * 1024
+VERIFIED_FOR_S = 3600.0
+_VERIFIED_MAX = 10_000
+
+log = structlog.get_logger()
+
+
+class BlobServer:
+    """Opens and reads blobs for one worker process; remembers which files it found whole."""
+
+    def __init__(self, db: Database, store: BlobStore, threads: Executor) -> None:
+        self._db = db
+        self._store = store
+        self._threads = threads
+        self._verified: OrderedDict[tuple[int, ...], float] = OrderedDict()
+        self._renewals: set[asyncio.Task[None]] = set()
+        self._active = 0
+
+    async def find(self, repository: RepositoryName, digest: Digest) -> Blob:
+        """A blob that this repository holds and whose file is there.
+
+        Whoever is told so need not push it: if nothing else keeps it, its lease is renewed, off the reply's path.
+
+        Raises BlobUnknown (404).
+        """
+        blob = await self._find_row(repository, digest)
+        size = self._store.blob_size(blob.digest, blob.generation)
+        if size != blob.size:
+            await self.withdraw(blob, "missing" if size is None else "wrong size")
+            raise BlobUnknown(digest=digest)
+        if await rows.is_lease_due(self._db, repository, blob.digest):
+            renewal = asyncio.create_task(
+                self._db.write(lambda tx: _renew_lease(tx, repository, blob.digest))
+            )
+            self._renewals.add(renewal)
+            renewal.add_done_callback(self._renewals.discard)
+        return blob
+
+    async def open(self, repository: RepositoryName, digest: Digest) -> tuple[Blob, BlobFile]:
+        """A blob and its file, open; the caller closes it.
+
+        Raises BlobUnknown (404); BlobDamaged when the file has not the size that its row says.
+        """
+        blob = await self._find_row(repository, digest)
+        file = self._store.open_blob(blob.digest, blob.generation)
+        if file is None:
+            await self.withdraw(blob, "missing")
+            raise BlobUnknown(digest=digest)
+        if file.identity[-1] != blob.size:
+            file.close()
+            await self.withdraw(blob, "wrong size")
+            raise BlobDamaged(blob.digest)
+        return blob, file
+
+    async def _find_row(self, repository: RepositoryName, digest: Digest) -> Blob:
+        blob = await rows.find_blob(self._db, repository, digest)
+        if blob is None:
+            raise BlobUnknown(digest=digest)
+        return blob
+
+    def read_small(self, blob: Blob, file: BlobFile) -> bytes | bytearray | None:
+        """The whole of a blob that is small and in memory, checked; None for any other.
+
+        Raises BlobDamaged.
+        """
+        if blob.size > PIECE_MIN_BYTES:
+            return None
+        content = file.read_cached(0, blob.size)
+        if content is None:
+            return None
+        if hashlib.sha256(content).hexdigest() != encoded_of(blob.digest):
+            raise BlobDamaged(blob.digest)
+        return content
+
+    async def read_whole(self, blob: Blob, file: BlobFile) -> AsyncIterator[bytes | bytearray]:
+        """A blob in pieces, the last of which comes only if all of them match the digest.
+
+        Raises BlobDamaged instead.
+        """
+        verified_at = self._verified.get(file.identity)
+        hasher = None
+        if verified_at is None or time.monotonic() - verified_at > VERIFIED_FOR_S:
+            hasher = hashlib.sha256()
+        self._active += 1
+        try:
+            offset = 0
+            while offset < blob.size:
+                length = min(self._piece_bytes(), blob.size - offset)
+                piece = await self._read_piece(file, offset, length, hasher)
+                offset += length
+                if hasher is not None and offset == blob.size:
+                    self._check(blob, file, hasher.hexdigest())
+                yield piece
+        finally:
+            self._active -= 1
+
+    async def read_part(self, file: BlobFile, part: ByteRange) -> AsyncIterator[bytes | bytearray]:
+        """A part of a blob in pieces. A part cannot be checked against the digest of the whole."""
+        self._active += 1
+        try:
+            offset, end = part.first, part.last + 1
+            while offset < end:
+                length = min(self._piece_bytes(), end - offset)
+                yield await self._read_piece(file, offset, length, None)
+                offset += length
+        finally:
+            self._active -= 1
+
+    def _piece_bytes(self) -> int:
+        """Large pieces cost least; many readers at once share a budget, as the server queues a few each."""
+        return max(PIECE_MIN_BYTES, min(PIECE_MAX_BYTES, PIECES_BUDGET_BYTES // self._active))
+
+    async def _read_piece(
+        self, file: BlobFile, offset: int, length: int, hasher: "hashlib._Hash | None"
+    ) -> bytes | bytearray:
+        if hasher is None:
+            piece = file.read_cached(offset, length)
+            if piece is not None:
+                # the server takes pieces without yielding to other clients, so yield here
+                await asyncio.sleep(0)
+                return piece
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _read_and_hash, file, offset, length, hasher)
+
+    def _check(self, blob: Blob, file: BlobFile, found: str) -> None:
+        if found != encoded_of(blob.digest):
+            raise BlobDamaged(blob.digest)
+        self._verified[file.identity] = time.monotonic()
+        self._verified.move_to_end(file.identity)
+        if len(self._verified) > _VERIFIED_MAX:
+            self._verified.popitem(last=False)
+
+    async def withdraw(self, blob: Blob, finding: str) -> None:
+        """Take a blob out of service and its file, if any, aside."""
+        if await self._db.write(lambda tx: rows.mark_damaged(tx, blob.digest, blob.generation)):
+            self._store.quarantine(blob.digest, blob.generation)
+            log.error("blob_damaged", digest=blob.digest, finding=finding, remedy="push the image again")
+
+
+def _read_and_hash(file: BlobFile, offset: int, length: int, hasher: "hashlib._Hash | None") -> bytes:
+    piece = file.read(offset, length)
+    if hasher is not None:
+        hasher.update(piece)
+    return piece
+
+
+def _renew_lease(tx: Transaction, repository: RepositoryName, digest: Digest) -> None:
+    repository_id = find_repository(tx, repository)
+    if repository_id is not None:
+        rows.lease(tx, repository_id, digest)

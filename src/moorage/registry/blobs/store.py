@@ -1,0 +1,103 @@
+"""The port to the bytes. `storage/` implements it.
+
+A blob's file is named by its sha256 digest and generation. An upload's file is named by the upload's
+id and is written by one holder at a time, across all processes.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from moorage.oci.digest import Digest
+
+
+class BlobFile(Protocol):
+    """An open blob; closed exactly once. Every method may be called from any thread."""
+
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """Differs whenever the file was replaced or written to; its last item is the size in bytes."""
+        ...
+
+    def read_cached(self, offset: int, length: int) -> bytes | bytearray | None:
+        """Bytes that are in memory already, without waiting for the disk; None when they are not."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes, waiting for the disk.
+
+        Raises BlobDamaged when the file ends early, StorageFailed when the disk cannot read it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+class UploadFile(Protocol):
+    """The bytes of an upload so far, held by one writer until `close`."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        ...
+
+    def append(self, pieces: Sequence[bytes]) -> None:
+        """Add bytes at the end. Raises StorageFull (507), StorageFailed (500)."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes as stored; fewer than `length` at the end."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Forget the bytes from `size` on."""
+        ...
+
+    def sync(self) -> None:
+        """Return when the bytes and the file's name would survive a power cut."""
+        ...
+
+    def close(self) -> None:
+        """Let the next writer in."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Where bytes are kept."""
+
+    def check_writable(self) -> None:
+        """Raise StorageReadOnly (503) or StorageFull (507) when a push cannot succeed now."""
+        ...
+
+    def open_upload(self, upload_id: str) -> UploadFile:
+        """Hold an upload's file, made if need be. Raises UploadBusy (409) when another holds it."""
+        ...
+
+    def upload_size(self, upload_id: str) -> int:
+        """How many bytes an upload's file has; 0 when there is none."""
+        ...
+
+    def discard_upload(self, upload_id: str) -> None:
+        """Remove an upload's file, if there is one."""
+        ...
+
+    def commit(self, upload_id: str, digest: Digest, generation: int) -> None:
+        """Turn a synced upload file into a blob's file; durable when this returns."""
+        ...
+
+    def open_blob(self, digest: Digest, generation: int) -> BlobFile | None:
+        """Open a blob; None when its file is gone."""
+        ...
+
+    def blob_size(self, digest: Digest, generation: int) -> int | None:
+        """The size of a blob's file in bytes; None when the file is gone."""
+        ...
+
+    def quarantine(self, digest: Digest, generation: int) -> None:
+        """Put a damaged blob's file aside, where an operator finds it and no one is served from it."""
+        ...
+
+
+class BlobDamaged(Exception):
+    """A blob's file does not hold the bytes its digest names."""

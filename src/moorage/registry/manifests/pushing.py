@@ -1,0 +1,192 @@
+"""Putting a manifest: checked, stored with its edges and tags in one transaction, reported.
+
+Source: distribution-spec main (967efdc), "Pushing Manifests".
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from moorage.database import Database, Transaction
+from moorage.errors import DigestInvalid, ManifestBlobUnknown, ManifestInvalid, PreconditionFailed
+from moorage.oci.digest import SHA256, SHA512, Digest, algorithm_of, digest_of
+from moorage.oci.manifest import Kind, Manifest, Reference, parse_manifest
+from moorage.oci.names import RepositoryName, Tag
+from moorage.registry.blobs import rows as blob_rows
+from moorage.registry.blobs.store import BlobStore
+from moorage.registry.manifests import rows
+from moorage.registry.repositories.rows import ensure_repository
+from moorage.registry.tags import rows as tag_rows
+
+DEPTH_MAX = 8
+"""An index may hold indexes this deep; no client makes more than two levels."""
+
+_PARSE_IN_THREAD_BYTES = 64 * 1024
+
+log = structlog.get_logger()
+
+Precondition = Callable[[str | None], bool]
+"""Given the digest that a tag names now, or None: may it be moved?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push made: the digest in the algorithm it was pushed by, and the subject, if any."""
+
+    digest: Digest
+    subject: Digest | None
+    tags: tuple[Tag, ...]
+
+
+@dataclass(slots=True)
+class _Travelled:
+    """Bytes of config and layers by how they came since a manifest last named them here."""
+
+    uploaded_bytes: int = 0
+    mounted_bytes: int = 0
+    skipped_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    repository: RepositoryName
+    manifest: Manifest
+    payload: bytes
+    digest: Digest
+    tags: tuple[Tag, ...]
+    pushed_by: str
+    may_move: Precondition | None = field(default=None)
+
+
+async def push_manifest(
+    db: Database,
+    store: BlobStore,
+    repository: RepositoryName,
+    payload: bytes,
+    content_type: str | None,
+    *,
+    digest: Digest | None,
+    tags: Sequence[Tag],
+    pushed_by: str,
+    may_move: Precondition | None = None,
+) -> Pushed:
+    """Store a manifest as it came; `digest` is what the client says it is, None when it pushes by tag.
+
+    All tags are moved or none. Raises ManifestInvalid (400), DigestInvalid (400),
+    ManifestBlobUnknown (400) with every missing digest, PreconditionFailed (412), StorageReadOnly (503).
+    """
+    store.check_writable()
+    algorithm = algorithm_of(digest) if digest else SHA256
+    found = digest_of(payload, algorithm)
+    if digest is not None and found != digest:
+        raise DigestInvalid(digest=digest, found=found)
+    if len(payload) > _PARSE_IN_THREAD_BYTES:
+        manifest = await asyncio.to_thread(parse_manifest, payload, content_type)
+    else:
+        manifest = parse_manifest(payload, content_type)
+    push = _Push(repository, manifest, payload, found, tuple(dict.fromkeys(tags)), pushed_by, may_move)
+    travelled = await db.write(lambda tx: _store(tx, push))
+    log.info(
+        "image_pushed",
+        repository=repository,
+        digest=found,
+        tags=list(push.tags),
+        media_type=manifest.media_type,
+        pushed_by=pushed_by,
+        uploaded_bytes=travelled.uploaded_bytes,
+        mounted_bytes=travelled.mounted_bytes,
+        skipped_bytes=travelled.skipped_bytes,
+    )
+    return Pushed(found, manifest.subject.digest if manifest.subject else None, push.tags)
+
+
+def _store(tx: Transaction, push: _Push) -> _Travelled:
+    repository_id = ensure_repository(tx, push.repository)
+    _check_precondition(tx, repository_id, push)
+    edges, depth, blob_sizes = _resolve(tx, repository_id, push)
+    digests = digest_of(push.payload, SHA256), digest_of(push.payload, SHA512)
+    rows.put(
+        tx,
+        repository_id,
+        push.manifest,
+        push.payload,
+        digests,
+        algorithm_of(push.digest),
+        depth,
+        push.pushed_by,
+    )
+    rows.put_references(tx, repository_id, digests[0], edges)
+    for tag in push.tags:
+        tag_rows.move(tx, repository_id, tag, digests[0], algorithm_of(push.digest), push.pushed_by)
+    return _count_travelled(tx, repository_id, blob_sizes)
+
+
+def _check_precondition(tx: Transaction, repository_id: int, push: _Push) -> None:
+    if push.may_move is None:
+        return
+    for tag in push.tags:
+        if not push.may_move(tag_rows.find_target(tx, repository_id, tag)):
+            raise PreconditionFailed(tag=tag)
+
+
+def _resolve(
+    tx: Transaction, repository_id: int, push: _Push
+) -> tuple[list[tuple[Kind, Digest]], int, dict[Digest, int]]:
+    """The edges by sha256 digest, the depth, and the sizes of the blobs among the targets.
+
+    An index may list blobs (BuildKit's cache does), so each child is looked for as both.
+    """
+    edges: list[tuple[Kind, Digest]] = []
+    missing: list[str] = []
+    blob_sizes: dict[Digest, int] = {}
+    depth = 0
+    for reference in push.manifest.references:
+        target = reference.target
+        blob = blob_rows.find_blob_in(tx, push.repository, target.digest)
+        child = None
+        if reference.kind is Kind.MANIFEST:
+            child = rows.find_held(tx, repository_id, target.digest)
+        if child is not None:
+            _check_size(reference, child.size)
+            depth = max(depth, child.depth + 1)
+            edges.append((reference.kind, child.digest))
+        elif blob is not None:
+            _check_size(reference, blob.size)
+            blob_sizes[blob.digest] = blob.size
+            edges.append((reference.kind, blob.digest))
+        elif reference.may_be_absent:
+            edges.append((reference.kind, target.digest))
+        else:
+            missing.append(target.digest)
+    if missing:
+        raise ManifestBlobUnknown(list(dict.fromkeys(missing)))
+    if depth > DEPTH_MAX:
+        raise ManifestInvalid(where="manifests", reason=f"indexes nested deeper than {DEPTH_MAX} levels")
+    return edges, depth, blob_sizes
+
+
+def _check_size(reference: Reference, stored_bytes: int) -> None:
+    if reference.target.size != stored_bytes:
+        raise ManifestInvalid(
+            where=reference.kind.value,
+            digest=reference.target.digest,
+            reason="the descriptor's size is not the stored content's",
+            size=reference.target.size,
+            stored_bytes=stored_bytes,
+        )
+
+
+def _count_travelled(tx: Transaction, repository_id: int, blob_sizes: dict[Digest, int]) -> _Travelled:
+    travelled = _Travelled()
+    arrivals = blob_rows.take_arrivals(tx, repository_id, list(blob_sizes))
+    for digest, size in blob_sizes.items():
+        match arrivals.get(digest):
+            case "uploaded":
+                travelled.uploaded_bytes += size
+            case "mounted":
+                travelled.mounted_bytes += size
+            case None:
+                travelled.skipped_bytes += size
+    return travelled

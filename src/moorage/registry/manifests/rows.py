@@ -1,0 +1,191 @@
+"""The tables `manifest` and `manifest_reference`, and all their SQL."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from moorage.clock import now_ms
+from moorage.database import Database, Transaction
+from moorage.oci.digest import SHA512, Algorithm, Digest, algorithm_of
+from moorage.oci.manifest import Kind, Manifest
+from moorage.oci.names import RepositoryName, Tag
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest as it is served. `digest` is in the algorithm that was asked for or pushed by."""
+
+    digest: Digest
+    sha256: Digest
+    media_type: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A manifest that something wants to point at: its sha256 digest, size in bytes and depth."""
+
+    digest: Digest
+    size: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """A manifest with a subject, as the referrers list shows it. `row_id` orders them."""
+
+    row_id: int
+    digest: Digest
+    media_type: str
+    size: int
+    artifact_type: str | None
+    annotations: str
+    """The JSON object, as text."""
+
+
+_BY_TAG = """
+    SELECT CASE t.algorithm WHEN 'sha512' THEN m.sha512 ELSE m.digest END, m.digest, m.media_type, m.payload
+    FROM repository r
+    JOIN tag t ON t.repository = r.id AND t.name = ?
+    JOIN manifest m ON m.repository = r.id AND m.digest = t.digest
+    WHERE r.name = ?
+"""
+_BY_SHA256 = """
+    SELECT m.digest, m.digest, m.media_type, m.payload FROM repository r
+    JOIN manifest m ON m.repository = r.id AND m.digest = ? WHERE r.name = ?
+"""
+_BY_SHA512 = """
+    SELECT m.sha512, m.digest, m.media_type, m.payload FROM repository r
+    JOIN manifest m ON m.repository = r.id AND m.sha512 = ? WHERE r.name = ?
+"""
+
+
+async def find_by_tag(db: Database, repository: RepositoryName, tag: str) -> StoredManifest | None:
+    """The manifest a tag points to, under the digest the tag was pushed by. One read."""
+    row = await db.one(_BY_TAG, (tag, repository))
+    return None if row is None else StoredManifest(*row)
+
+
+async def find_by_digest(db: Database, repository: RepositoryName, digest: Digest) -> StoredManifest | None:
+    """A manifest by either of its digests. One read."""
+    row = await db.one(_BY_SHA512 if algorithm_of(digest) == SHA512 else _BY_SHA256, (digest, repository))
+    return None if row is None else StoredManifest(*row)
+
+
+def find_held(tx: Transaction, repository_id: int, digest: Digest) -> Held | None:
+    """A manifest of this repository by either digest, inside a transaction."""
+    column = "sha512" if algorithm_of(digest) == SHA512 else "digest"
+    row = tx.one(
+        f"SELECT digest, size, depth FROM manifest WHERE repository = ? AND {column} = ?",
+        (repository_id, digest),
+    )
+    return None if row is None else Held(*row)
+
+
+def put(
+    tx: Transaction,
+    repository_id: int,
+    manifest: Manifest,
+    payload: bytes,
+    digests: tuple[Digest, Digest],
+    algorithm: Algorithm,
+    depth: int,
+    pushed_by: str,
+) -> bool:
+    """Store a manifest under its (sha256, sha512) digests; False when it was there already."""
+    values: tuple[Any, ...] = (
+        repository_id,
+        *digests,
+        algorithm,
+        manifest.media_type,
+        manifest.artifact_type,
+        manifest.subject.digest if manifest.subject else None,
+        depth,
+        len(payload),
+        json.dumps(manifest.annotations, ensure_ascii=False) if manifest.subject else "{}",
+        payload,
+        now_ms(),
+        pushed_by,
+    )
+    if find_held(tx, repository_id, digests[0]) is not None:
+        tx.run(
+            "UPDATE manifest SET algorithm = ?, media_type = ?, artifact_type = ?, pushed_at = ?, pushed_by = ?"
+            " WHERE repository = ? AND digest = ?",
+            (algorithm, values[4], values[5], values[11], pushed_by, repository_id, digests[0]),
+        )
+        return False
+    tx.run(
+        """
+        INSERT INTO manifest (repository, digest, sha512, algorithm, media_type, artifact_type, subject,
+            depth, size, annotations, payload, pushed_at, pushed_by)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        values,
+    )
+    return True
+
+
+def put_references(
+    tx: Transaction, repository_id: int, digest: Digest, edges: Iterable[tuple[Kind, Digest]]
+) -> None:
+    """Record what a manifest points at, by sha256 digest where the target is here."""
+    for kind, target in edges:
+        tx.run(
+            """
+            INSERT INTO manifest_reference (repository, digest, target, kind) VALUES (?, ?, ?, ?)
+            ON CONFLICT (repository, digest, target, kind) DO NOTHING
+            """,
+            (repository_id, digest, target, kind.value),
+        )
+
+
+def delete(tx: Transaction, repository_id: int, digest: Digest) -> None:
+    """Remove a manifest and its edges. Its tags go before it."""
+    tx.run("DELETE FROM manifest_reference WHERE repository = ? AND digest = ?", (repository_id, digest))
+    tx.run("DELETE FROM manifest WHERE repository = ? AND digest = ?", (repository_id, digest))
+
+
+async def list_referrers(
+    db: Database,
+    repository: RepositoryName,
+    subject: Digest,
+    artifact_types: list[str],
+    after: int,
+    limit: int,
+) -> list[Referrer]:
+    """At most `limit` manifests whose subject is `subject`, by either digest if it is here, after a row."""
+    names = await _both_digests(db, repository, subject)
+    type_filter = f"AND m.artifact_type IN ({_marks(artifact_types)})" if artifact_types else ""
+    rows = await db.all(
+        f"""
+        SELECT m.id, CASE m.algorithm WHEN 'sha512' THEN m.sha512 ELSE m.digest END,
+            m.media_type, m.size, m.artifact_type, m.annotations
+        FROM repository r JOIN manifest m ON m.repository = r.id AND m.subject IN ({_marks(names)})
+        WHERE r.name = ? {type_filter} AND m.id > ? ORDER BY m.id LIMIT ?
+        """,
+        (*names, repository, *artifact_types, after, limit),
+    )
+    return [Referrer(*row) for row in rows]
+
+
+async def _both_digests(db: Database, repository: RepositoryName, digest: Digest) -> list[str]:
+    column = "sha512" if algorithm_of(digest) == SHA512 else "digest"
+    row = await db.one(
+        f"SELECT m.digest, m.sha512 FROM repository r JOIN manifest m ON m.repository = r.id AND m.{column} = ?"
+        " WHERE r.name = ?",
+        (digest, repository),
+    )
+    return [digest] if row is None else [row[0], row[1]]
+
+
+def _marks(values: list[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def list_tags_of(tx: Transaction, repository_id: int, digest: Digest) -> list[Tag]:
+    """The tags of a manifest."""
+    return [
+        Tag(row[0])
+        for row in tx.all("SELECT name FROM tag WHERE repository = ? AND digest = ?", (repository_id, digest))
+    ]

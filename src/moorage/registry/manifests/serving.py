@@ -1,0 +1,70 @@
+"""Manifests on their way out, and away."""
+
+import hashlib
+
+import structlog
+
+from moorage.database import Database, Transaction
+from moorage.errors import ManifestUnknown
+from moorage.oci.digest import Digest, encoded_of, is_digest
+from moorage.oci.names import RepositoryName, Tag
+from moorage.registry.manifests import rows
+from moorage.registry.manifests.rows import StoredManifest
+from moorage.registry.repositories.rows import find_repository
+from moorage.registry.tags import rows as tag_rows
+
+log = structlog.get_logger()
+
+
+class ManifestDamaged(Exception):
+    """The stored bytes are not those that the digest names."""
+
+
+async def get_manifest(db: Database, repository: RepositoryName, reference: str) -> StoredManifest:
+    """A manifest by tag or digest, its bytes checked against its digest.
+
+    Raises ManifestUnknown (404), ManifestDamaged (500).
+    Source: distribution-spec main (967efdc), "Pulling Manifests".
+    """
+    find = rows.find_by_digest if is_digest(reference) else rows.find_by_tag
+    stored = await find(db, repository, reference)  # type: ignore[arg-type] # is_digest tells which it is
+    if stored is None:
+        raise ManifestUnknown(name=repository, reference=reference[:200])
+    if hashlib.sha256(stored.payload).hexdigest() != encoded_of(stored.sha256):
+        log.error("manifest_damaged", repository=repository, digest=stored.sha256)
+        raise ManifestDamaged(stored.sha256)
+    return stored
+
+
+async def delete_tag(db: Database, repository: RepositoryName, tag: Tag, deleted_by: str) -> None:
+    """Remove one tag; its manifest and other tags stay.
+
+    Raises ManifestUnknown (404). Source: distribution-spec main (967efdc), "Deleting tags".
+    """
+
+    def work(tx: Transaction) -> None:
+        repository_id = find_repository(tx, repository)
+        if repository_id is None or not tag_rows.delete(tx, repository_id, tag, deleted_by):
+            raise ManifestUnknown(name=repository, reference=tag)
+
+    await db.write(work)
+    log.info("tag_deleted", repository=repository, tag=tag, deleted_by=deleted_by)
+
+
+async def delete_manifest(db: Database, repository: RepositoryName, digest: Digest, deleted_by: str) -> None:
+    """Remove a manifest and every tag that points to it, at once.
+
+    Raises ManifestUnknown (404). Source: distribution-spec main (967efdc), "Deleting Manifests".
+    """
+
+    def work(tx: Transaction) -> list[Tag]:
+        repository_id = find_repository(tx, repository)
+        held = None if repository_id is None else rows.find_held(tx, repository_id, digest)
+        if repository_id is None or held is None:
+            raise ManifestUnknown(name=repository, reference=digest)
+        tags = tag_rows.delete_all_of(tx, repository_id, held.digest, deleted_by)
+        rows.delete(tx, repository_id, held.digest)
+        return tags
+
+    tags = await db.write(work)
+    log.info("manifest_deleted", repository=repository, digest=digest, tags=tags, deleted_by=deleted_by)

@@ -1,0 +1,40 @@
+"""The table `repository` and all its SQL."""
+
+from moorage.clock import now_ms
+from moorage.database import Database, Transaction
+from moorage.errors import NameUnknown
+from moorage.oci.names import RepositoryName
+
+
+async def get_repository(db: Database, name: RepositoryName) -> int:
+    """The id of a repository.
+
+    Raises NameUnknown (404).
+    """
+    row = await db.one("SELECT id FROM repository WHERE name = ?", (name,))
+    if row is None:
+        raise NameUnknown(name=name)
+    return int(row[0])
+
+
+def find_repository(tx: Transaction, name: RepositoryName) -> int | None:
+    """The id of a repository, inside a transaction; None when there is none of this name."""
+    row = tx.one("SELECT id FROM repository WHERE name = ?", (name,))
+    return None if row is None else int(row[0])
+
+
+def ensure_repository(tx: Transaction, name: RepositoryName) -> int:
+    """The id of a repository, which is made if it is not there."""
+    found = find_repository(tx, name)
+    if found is not None:
+        return found
+    tx.run("INSERT INTO repository (name, created_at) VALUES (?, ?)", (name, now_ms()))
+    made = find_repository(tx, name)
+    assert made is not None  # noqa: S101 - inserted one line above
+    return made
+
+
+async def list_repositories(db: Database, after: str, limit: int) -> list[str]:
+    """At most `limit` names bytewise after `after`, in order."""
+    rows = await db.all("SELECT name FROM repository WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
+    return [str(row[0]) for row in rows]

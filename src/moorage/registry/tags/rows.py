@@ -1,0 +1,68 @@
+"""The tables `tag` and `tag_event`, and all their SQL."""
+
+from moorage.clock import now_ms
+from moorage.database import Database, Transaction
+from moorage.oci.digest import Algorithm, Digest
+from moorage.oci.names import Tag
+
+
+def find_target(tx: Transaction, repository_id: int, tag: Tag) -> Digest | None:
+    """The sha256 digest that a tag points to."""
+    row = tx.one("SELECT digest FROM tag WHERE repository = ? AND name = ?", (repository_id, tag))
+    return None if row is None else Digest(row[0])
+
+
+def move(
+    tx: Transaction, repository_id: int, tag: Tag, digest: Digest, algorithm: Algorithm, moved_by: str
+) -> None:
+    """Point a tag to a manifest (by its sha256 digest); `algorithm` is the one it was pushed by."""
+    before = find_target(tx, repository_id, tag)
+    tx.run(
+        """
+        INSERT INTO tag (repository, name, digest, algorithm, moved_at, moved_by) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT (repository, name) DO UPDATE SET digest = excluded.digest,
+            algorithm = excluded.algorithm, moved_at = excluded.moved_at, moved_by = excluded.moved_by
+        """,
+        (repository_id, tag, digest, algorithm, now_ms(), moved_by),
+    )
+    if before != digest:
+        _record(tx, repository_id, tag, before, digest, moved_by)
+
+
+def delete(tx: Transaction, repository_id: int, tag: Tag, moved_by: str) -> bool:
+    """Remove a tag; False when there is none."""
+    before = find_target(tx, repository_id, tag)
+    if before is None:
+        return False
+    tx.run("DELETE FROM tag WHERE repository = ? AND name = ?", (repository_id, tag))
+    _record(tx, repository_id, tag, before, None, moved_by)
+    return True
+
+
+def delete_all_of(tx: Transaction, repository_id: int, digest: Digest, moved_by: str) -> list[Tag]:
+    """Remove every tag of a manifest; which they were."""
+    tags = [
+        Tag(row[0])
+        for row in tx.all("SELECT name FROM tag WHERE repository = ? AND digest = ?", (repository_id, digest))
+    ]
+    for tag in tags:
+        delete(tx, repository_id, tag, moved_by)
+    return tags
+
+
+def _record(
+    tx: Transaction, repository_id: int, tag: Tag, before: Digest | None, after: Digest | None, by: str
+) -> None:
+    tx.run(
+        "INSERT INTO tag_event (repository, name, from_digest, to_digest, at, by) VALUES (?, ?, ?, ?, ?, ?)",
+        (repository_id, tag, before, after, now_ms(), by),
+    )
+
+
+async def list_tags(db: Database, repository_id: int, after: str, limit: int) -> list[Tag]:
+    """At most `limit` tags bytewise after `after`, in order."""
+    rows = await db.all(
+        "SELECT name FROM tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?",
+        (repository_id, after, limit),
+    )
+    return [Tag(row[0]) for row in rows]

@@ -1,0 +1,90 @@
+"""A body on its way to an upload's file: gathered, hashed and written in one hop to a thread.
+
+While one batch is written the next is gathered, so the network and the disk work at once and no more
+than two batches are in memory.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Executor, Future
+
+from moorage.errors import BodyTooLarge
+from moorage.registry.blobs.store import UploadFile
+from moorage.registry.uploads.hashing import Hashes
+
+GATHER_BYTES = 1024 * 1024
+SYNC_EVERY_BYTES = 32 * 1024 * 1024
+
+
+async def receive(
+    threads: Executor,
+    file: UploadFile,
+    body: AsyncIterator[bytes],
+    hashes: Hashes | None,
+    size_max_bytes: int | None,
+) -> None:
+    """Append the whole of `body` to `file`.
+
+    What had arrived before an error is in the file when the error is raised. Raises what `body`
+    raises, BodyTooLarge (413), StorageFull (507), StorageFailed (500).
+    """
+    writer = _Writer(threads, file, hashes)
+    pieces: list[bytes] = []
+    gathered, total = 0, file.size
+    try:
+        async for piece in body:
+            total += len(piece)
+            if size_max_bytes is not None and total > size_max_bytes:
+                raise BodyTooLarge(size_max_bytes=size_max_bytes)
+            pieces.append(piece)
+            gathered += len(piece)
+            if gathered >= GATHER_BYTES:
+                await writer.write(pieces)
+                pieces, gathered = [], 0
+    finally:
+        await writer.finish(pieces)
+
+
+class _Writer:
+    """One batch in flight at a time; the disk is set to work early so that the last sync is short."""
+
+    def __init__(self, threads: Executor, file: UploadFile, hashes: Hashes | None) -> None:
+        self._threads = threads
+        self._file = file
+        self._hashes = hashes
+        self._batch: asyncio.Future[None] | None = None
+        self._early_sync: Future[None] | None = None
+        self._synced_bytes = file.size
+
+    async def write(self, pieces: Sequence[bytes]) -> None:
+        await self._settle()
+        self._batch = asyncio.get_running_loop().run_in_executor(
+            self._threads, _append, self._file, pieces, self._hashes
+        )
+
+    async def finish(self, pieces: Sequence[bytes]) -> None:
+        await self._settle()
+        if pieces:
+            await self.write(pieces)
+            await self._settle()
+        if self._early_sync is not None:
+            await asyncio.wrap_future(self._early_sync)
+
+    async def _settle(self) -> None:
+        if self._batch is not None:
+            batch, self._batch = self._batch, None
+            await batch
+        if self._file.size - self._synced_bytes >= SYNC_EVERY_BYTES and (
+            self._early_sync is None or self._early_sync.done()
+        ):
+            if self._early_sync is not None:
+                self._early_sync.result()
+            self._synced_bytes = self._file.size
+            self._early_sync = self._threads.submit(self._file.sync)
+
+
+def _append(file: UploadFile, pieces: Sequence[bytes], hashes: Hashes | None) -> None:
+    if hashes is not None:
+        for piece in pieces:
+            hashes.update(piece)
+    file.append(pieces)

@@ -1,0 +1,73 @@
+"""The table `upload` and all its SQL."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from moorage.clock import now_ms
+from moorage.database import Database, Transaction
+from moorage.oci.digest import Digest
+from moorage.oci.names import RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A blob on its way in. `digest_so_far` is the sha256 of the `received` bytes, where known."""
+
+    id: str
+    repository: RepositoryName
+    received: int = 0
+    digest_so_far: Digest | None = None
+
+
+def insert(tx: Transaction, upload: Upload, started_by: str) -> None:
+    """Begin."""
+    tx.run(
+        "INSERT INTO upload (id, repository, received, digest_so_far, started_by, started_at, touched_at)"
+        " VALUES (?, ?, 0, NULL, ?, ?, ?)",
+        (upload.id, upload.repository, started_by, now_ms(), now_ms()),
+    )
+
+
+async def find(db: Database, repository: RepositoryName, upload_id: str) -> Upload | None:
+    """An open upload of this repository."""
+    row = await db.one(
+        "SELECT received, digest_so_far FROM upload WHERE id = ? AND repository = ?", (upload_id, repository)
+    )
+    return None if row is None else Upload(upload_id, repository, row[0], row[1])
+
+
+def update(tx: Transaction, upload: Upload) -> bool:
+    """Record what has arrived; False when the upload is no longer open."""
+    return bool(
+        tx.run(
+            "UPDATE upload SET received = ?, digest_so_far = ?, touched_at = ? WHERE id = ?",
+            (upload.received, upload.digest_so_far, now_ms(), upload.id),
+        )
+    )
+
+
+def delete(tx: Transaction, upload_id: str) -> bool:
+    """End; False when it had ended already."""
+    return bool(tx.run("DELETE FROM upload WHERE id = ?", (upload_id,)))
+
+
+def count_started_by(tx: Transaction, started_by: str) -> int:
+    """How many uploads this client has open."""
+    row = tx.one("SELECT count(*) FROM upload WHERE started_by = ?", (started_by,))
+    return int(row[0]) if row else 0
+
+
+async def count(db: Database) -> int:
+    """How many uploads are open."""
+    row = await db.one("SELECT count(*) FROM upload")
+    return int(row[0]) if row else 0
+
+
+async def list_untouched(db: Database, expiry: timedelta, limit: int) -> list[Upload]:
+    """At most `limit` uploads that got no byte for as long as `expiry`, oldest first."""
+    before = now_ms() - int(expiry.total_seconds() * 1000)
+    rows = await db.all(
+        "SELECT id, repository, received FROM upload WHERE touched_at < ? ORDER BY touched_at LIMIT ?",
+        (before, limit),
+    )
+    return [Upload(row[0], row[1], row[2]) for row in rows]

@@ -1,0 +1,253 @@
+"""Blobs and uploads as files under one folder.
+
+    DATA/
+      moorage.db                      the rows (`databases/`)
+      uploads/<id>                    a blob on its way in; held by flock while one request writes it
+      blobs/sha256/ab/<hex>.<gen>     a blob; `ab` are the first two digits of <hex>
+      quarantine/<hex>.<gen>          what was found damaged, for an operator to look at
+
+All on one file system, so that an upload becomes a blob by a rename. Order of a commit: the file is
+synced, the shard folder made and its parent synced, the file renamed, the shard folder synced; only
+then may a row say that the blob is live. A failed sync is final: see `health.py`.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from moorage.errors import RegistryError, StorageFailed, StorageFull, StorageReadOnly, Unavailable, UploadBusy
+from moorage.health import Health
+from moorage.oci.digest import Digest, encoded_of
+from moorage.registry.blobs.store import BlobDamaged
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
+_IOV_MAX = 1024
+_RESERVE_SHARE = 0.05
+
+
+def _refusal(error: OSError) -> RegistryError:
+    """What a client is told when the file system says no."""
+    if error.errno in _NO_ROOM:
+        return StorageFull()
+    if error.errno == errno.EROFS:
+        return StorageReadOnly()
+    if error.errno in _NO_HANDLES:
+        return Unavailable()
+    return StorageFailed()
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _refusal(error) from error
+
+
+class FilesystemBlobFile:
+    """A blob's file, open for reading."""
+
+    __slots__ = ("_fd", "identity")
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        stat = os.fstat(fd)
+        self.identity: tuple[int, ...] = (
+            stat.st_dev,
+            stat.st_ino,
+            stat.st_mtime_ns,
+            stat.st_ctime_ns,
+            stat.st_size,
+        )
+
+    def read_cached(self, offset: int, length: int) -> bytearray | None:
+        piece = bytearray(length)
+        try:
+            count = os.preadv(self._fd, [piece], offset, os.RWF_NOWAIT)
+        except OSError:
+            # EAGAIN: not in memory; EOPNOTSUPP: this file system cannot tell
+            return None
+        return piece if count == length else None
+
+    def read(self, offset: int, length: int) -> bytes:
+        with _refusals():
+            piece = os.pread(self._fd, length, offset)
+            while len(piece) < length:
+                more = os.pread(self._fd, length - len(piece), offset + len(piece))
+                if not more:
+                    raise BlobDamaged("the file ends early")
+                piece += more
+        return piece
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class FilesystemUploadFile:
+    """An upload's file, open for one writer."""
+
+    def __init__(self, fd: int, store: "FilesystemStore", *, is_new: bool) -> None:
+        self._fd = fd
+        self._store = store
+        self._is_new = is_new
+        self._size = os.fstat(fd).st_size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def append(self, pieces: Sequence[bytes]) -> None:
+        with _refusals():
+            for start in range(0, len(pieces), _IOV_MAX):
+                self._append(pieces[start : start + _IOV_MAX])
+
+    def _append(self, pieces: Sequence[bytes]) -> None:
+        total = sum(map(len, pieces))
+        written = os.pwritev(self._fd, pieces, self._size)
+        self._size += written
+        if written < total:
+            # a short write: the disk may be full, which the next write will say
+            rest = memoryview(b"".join(pieces))[written:]
+            while rest:
+                written = os.pwrite(self._fd, rest, self._size)
+                self._size += written
+                rest = rest[written:]
+
+    def read(self, offset: int, length: int) -> bytes:
+        with _refusals():
+            return os.pread(self._fd, length, offset)
+
+    def truncate(self, size: int) -> None:
+        with _refusals():
+            os.ftruncate(self._fd, size)
+        self._size = size
+
+    def sync(self) -> None:
+        self._store.sync(self._fd)
+        if self._is_new:
+            self._store.sync_folder(self._store.uploads)
+            self._is_new = False
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class FilesystemStore:
+    """The bytes of one registry. Every method but the constructor's may be called from any thread."""
+
+    def __init__(self, root: Path, health: Health, reserve_bytes: int) -> None:
+        self._health = health
+        self._reserve_bytes = reserve_bytes
+        self.root = root
+        self.uploads = root / "uploads"
+        self._shards = root / "blobs" / "sha256"
+        self._quarantine = root / "quarantine"
+
+    def prepare(self) -> None:
+        """Make the folders. Raises OSError when that cannot be."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.uploads, self._shards, self._quarantine):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._shards.parent, self.root):
+            self.sync_folder(folder)
+
+    def check_writable(self) -> None:
+        if self._health.failure is not None:
+            raise StorageReadOnly
+        stat = os.statvfs(self.root)
+        reserve_bytes = min(self._reserve_bytes, int(stat.f_blocks * stat.f_frsize * _RESERVE_SHARE))
+        if stat.f_flag & os.ST_RDONLY:
+            raise StorageReadOnly
+        if stat.f_bavail * stat.f_frsize < reserve_bytes:
+            raise StorageFull(reserve_bytes=reserve_bytes)
+
+    def open_upload(self, upload_id: str) -> FilesystemUploadFile:
+        path = self.uploads / upload_id
+        with _refusals():
+            try:
+                fd, is_new = os.open(path, os.O_RDWR | os.O_CLOEXEC), False
+            except FileNotFoundError:
+                fd, is_new = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return FilesystemUploadFile(fd, self, is_new=is_new)
+        except OSError as error:
+            os.close(fd)
+            if error.errno == errno.EWOULDBLOCK:
+                raise UploadBusy(upload=upload_id) from error
+            raise _refusal(error) from error
+
+    def upload_size(self, upload_id: str) -> int:
+        try:
+            return os.stat(self.uploads / upload_id).st_size
+        except FileNotFoundError:
+            return 0
+
+    def discard_upload(self, upload_id: str) -> None:
+        with _refusals():
+            (self.uploads / upload_id).unlink(missing_ok=True)
+
+    def commit(self, upload_id: str, digest: Digest, generation: int) -> None:
+        target = self._path(digest, generation)
+        with _refusals():
+            try:
+                target.parent.mkdir(mode=0o700)
+            except FileExistsError:
+                pass
+            else:
+                self.sync_folder(self._shards)
+            os.rename(self.uploads / upload_id, target)
+        self.sync_folder(target.parent)
+
+    def open_blob(self, digest: Digest, generation: int) -> FilesystemBlobFile | None:
+        with _refusals():
+            try:
+                return FilesystemBlobFile(
+                    os.open(self._path_text(digest, generation), os.O_RDONLY | os.O_CLOEXEC)
+                )
+            except FileNotFoundError:
+                return None
+
+    def blob_size(self, digest: Digest, generation: int) -> int | None:
+        try:
+            return os.stat(self._path_text(digest, generation)).st_size
+        except FileNotFoundError:
+            return None
+
+    def quarantine(self, digest: Digest, generation: int) -> None:
+        path = self._path(digest, generation)
+        with _refusals():
+            try:
+                os.rename(path, self._quarantine / path.name)
+            except FileNotFoundError:
+                return
+        self.sync_folder(path.parent)
+
+    def sync(self, fd: int) -> None:
+        """Make a file's bytes durable. Any failure but want of room turns the registry read-only."""
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                self._health.fail(f"fsync failed: {error.strerror}")
+            raise _refusal(error) from error
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make a folder's entries durable."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
+    def _path(self, digest: Digest, generation: int) -> Path:
+        return Path(self._path_text(digest, generation))
+
+    def _path_text(self, digest: Digest, generation: int) -> str:
+        # text, not Path: this is on the way of every pull
+        encoded = encoded_of(digest)
+        return f"{self._shards}/{encoded[:2]}/{encoded}.{generation}"
