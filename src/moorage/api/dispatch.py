@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 
 import structlog
 
@@ -34,6 +35,8 @@ Endpoint = Callable[[Services, Request, RepositoryName, str], Awaitable[Reply]]
 
 HEADERS_MAX_BYTES = 32 * 1024
 TARGET_MAX_BYTES = 8 * 1024
+_PATHS_REMEMBERED = 4096
+_PATH_REMEMBERED_MAX_BYTES = 512
 _NO_NAME = RepositoryName("")
 
 _PING: dict[str, Endpoint] = {"GET": lists.ping, "HEAD": lists.ping}
@@ -89,7 +92,9 @@ class Dispatcher:
         route, name = "unknown", None
         try:
             _check_limits(scope)
-            route, name, reference, endpoints = self._find(scope["raw_path"])
+            path = scope["raw_path"]
+            find = _find_remembered if len(path) <= _PATH_REMEMBERED_MAX_BYTES else _find
+            route, name, reference, endpoints = find(path)
             if route == "operations":
                 reply = await self._operations.answer(request, scope["raw_path"])
             else:
@@ -121,24 +126,6 @@ class Dispatcher:
                 client=request.client,
                 agent=_shown(request.headers.get(b"user-agent", b"")),
             )
-
-    @staticmethod
-    def _find(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoint]]:
-        """The route, the repository, the digest, tag or id, and the endpoints by method.
-
-        Raises RouteUnknown (404), NameInvalid (400), DigestInvalid (400), UploadUnknown (404).
-        """
-        match = _PATH.fullmatch(path)
-        if match is None:
-            return _find_plain(path)
-        route = match.lastgroup or ""
-        name = decode_segment(match[1]) if b"%" not in match[1] else _decode_name(match[1])
-        if name is None or not is_repository_name(name):
-            raise NameInvalid(name=_shown(match[1]))
-        reference = decode_segment(match[route])
-        if reference is None:
-            raise _BAD_REFERENCES.get(route, RouteUnknown)(reference=_shown(match[route]))
-        return route, RepositoryName(name), reference, _ENDPOINTS[route]
 
     async def _send(self, reply: Reply, request: Request, send: Send) -> int:
         """Send a reply; how many bytes of body went out, or -1 when the reply was cut."""
@@ -182,6 +169,28 @@ _BAD_REFERENCES: dict[str, type[RegistryError]] = {
     "referrers": DigestInvalid,
     "upload": UploadUnknown,
 }
+
+
+def _find(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoint]]:
+    """The route, the repository, the digest, tag or id, and the endpoints by method.
+
+    Raises RouteUnknown (404), NameInvalid (400), DigestInvalid (400), UploadUnknown (404).
+    """
+    match = _PATH.fullmatch(path)
+    if match is None:
+        return _find_plain(path)
+    route = match.lastgroup or ""
+    name = decode_segment(match[1]) if b"%" not in match[1] else _decode_name(match[1])
+    if name is None or not is_repository_name(name):
+        raise NameInvalid(name=_shown(match[1]))
+    reference = decode_segment(match[route])
+    if reference is None:
+        raise _BAD_REFERENCES.get(route, RouteUnknown)(reference=_shown(match[route]))
+    return route, RepositoryName(name), reference, _ENDPOINTS[route]
+
+
+# a path means the same whenever it comes: reading it again would be a tenth of a pull's cost
+_find_remembered = lru_cache(maxsize=_PATHS_REMEMBERED)(_find)
 
 
 def _find_plain(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoint]]:

@@ -1,7 +1,8 @@
 """The tables `blob`, `repository_blob` and `lease`, and all their SQL."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from moorage.clock import now_ms
 from moorage.database import Database, Row, Transaction
@@ -14,8 +15,7 @@ LEASE_RENEWED_AFTER_MS = 3600 * 1000
 Arrival = Literal["uploaded", "mounted"]
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(msgspec.Struct, frozen=True, gc=False):
     """A live blob. `digest` is its sha256; `sha512` is None until it has been computed."""
 
     digest: Digest

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.oci.digest import SHA512, Algorithm, Digest, algorithm_of
@@ -12,8 +14,7 @@ from moorage.oci.manifest import Kind, Manifest
 from moorage.oci.names import RepositoryName, Tag
 
 
-@dataclass(frozen=True, slots=True)
-class StoredManifest:
+class StoredManifest(msgspec.Struct, frozen=True, gc=False):
     """A manifest as it is served. `digest` is in the algorithm that was asked for or pushed by."""
 
     digest: Digest

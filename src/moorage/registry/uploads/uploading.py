@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
 
+import msgspec
 import structlog
 
 from moorage.config import UploadSettings
@@ -241,7 +242,7 @@ class Uploads:
             if not is_live or self._store.blob_size(blob.digest, generation) != blob.size:
                 generation += 1
                 await self._in_thread(self._store.commit, upload.id, blob.digest, generation)
-            blob = replace(blob, generation=generation)
+            blob = msgspec.structs.replace(blob, generation=generation)
             if await self._db.write(lambda tx, blob=blob: _record(tx, upload, blob)):  # type: ignore[misc]
                 break
         await self._in_thread(self._store.discard_upload, upload.id)
