@@ -4,7 +4,6 @@ Source: RFC 9110; ASGI 3.0, as Granian speaks it (see docs/decisions/0002).
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -100,29 +99,20 @@ class Request:
         encoding = self.headers.get(b"content-encoding")
         if encoding is not None and encoding.lower() != b"identity":
             raise EncodingUnsupported(content_encoding=encoding.decode("latin-1")[:40])
-        window_bytes, window_from = 0, time.monotonic()
-        more = not self.body_done
-        while more:
-            try:
-                async with asyncio.timeout(self._body_idle_s):
-                    message = await self._receive()
-            except TimeoutError as error:
-                raise BodyTooSlow(idle_s=self._body_idle_s) from error
-            if message["type"] != "http.request":
-                self.body_done = True
-                raise BodyCut(received_bytes=self.bytes_in)
-            piece: bytes = message["body"]
-            more = message.get("more_body", False)
-            self.bytes_in += len(piece)
-            window_bytes += len(piece)
-            self.body_done = not more
-            now = time.monotonic()
-            if now - window_from >= self._body_idle_s:
-                if window_bytes < self._body_rate * (now - window_from) and more:
-                    raise BodyTooSlow(least_bytes_per_s=self._body_rate)
-                window_bytes, window_from = 0, now
-            if piece:
-                yield piece
+        watch = _BodyWatch(self, self._body_idle_s, self._body_rate)
+        try:
+            while not self.body_done:
+                message = await watch.wait(self._receive)
+                if message["type"] != "http.request":
+                    self.body_done = True
+                    raise BodyCut(received_bytes=self.bytes_in)
+                piece: bytes = message["body"]
+                self.bytes_in += len(piece)
+                self.body_done = not message.get("more_body", False)
+                if piece:
+                    yield piece
+        finally:
+            watch.stop()
 
     async def drain(self) -> None:
         """Read what is left of a small body, so that the client reads the reply before it writes on.
@@ -151,6 +141,48 @@ class Request:
         """Return when the client has left."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+class _BodyWatch:
+    """Ends the wait for a body of which, for a whole idle time, less came than the least rate asks.
+
+    One timer for a body: a time-out around each piece costs more than taking the piece.
+    """
+
+    def __init__(self, request: Request, idle_s: float, rate: int) -> None:
+        self._request = request
+        self._idle_s = idle_s
+        self._least_bytes = max(1, int(rate * idle_s))
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._seen_bytes = request.bytes_in
+        self._is_waiting = self._has_fired = False
+        self._timer = self._loop.call_later(idle_s, self._look)
+
+    async def wait(self, receive: Receive) -> Message:
+        """The next message. Raises BodyTooSlow (408)."""
+        self._is_waiting = True
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            if not self._has_fired or self._task is None or self._task.uncancel() > 0:
+                raise
+            raise BodyTooSlow(idle_s=self._idle_s) from None
+        finally:
+            self._is_waiting = False
+
+    def stop(self) -> None:
+        """The body is over."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        came_bytes = self._request.bytes_in - self._seen_bytes
+        self._seen_bytes = self._request.bytes_in
+        if self._is_waiting and came_bytes < self._least_bytes and self._task is not None:
+            self._has_fired = True
+            self._task.cancel()
+        else:
+            self._timer = self._loop.call_later(self._idle_s, self._look)
 
 
 class Reply:

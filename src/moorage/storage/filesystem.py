@@ -14,7 +14,7 @@ then may a row say that the blob is live. A failed sync is final: see `health.py
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from moorage.registry.blobs.store import BlobDamaged
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
-_IOV_MAX = 1024
 _RESERVE_SHARE = 0.05
 
 
@@ -100,18 +99,10 @@ class FilesystemUploadFile:
     def size(self) -> int:
         return self._size
 
-    def append(self, pieces: Sequence[bytes]) -> None:
+    def append(self, piece: bytes) -> None:
+        rest = memoryview(piece)
         with _refusals():
-            for start in range(0, len(pieces), _IOV_MAX):
-                self._append(pieces[start : start + _IOV_MAX])
-
-    def _append(self, pieces: Sequence[bytes]) -> None:
-        total = sum(map(len, pieces))
-        written = os.pwritev(self._fd, pieces, self._size)
-        self._size += written
-        if written < total:
-            # a short write: the disk may be full, which the next write will say
-            rest = memoryview(b"".join(pieces))[written:]
+            # a short write may mean that the disk is full, which the next write will say
             while rest:
                 written = os.pwrite(self._fd, rest, self._size)
                 self._size += written

@@ -4,7 +4,6 @@ A blob's file is named by its sha256 digest and generation. An upload's file is 
 id and is written by one holder at a time, across all processes.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from moorage.oci.digest import Digest
@@ -42,7 +41,7 @@ class UploadFile(Protocol):
         """How many bytes it has."""
         ...
 
-    def append(self, pieces: Sequence[bytes]) -> None:
+    def append(self, piece: bytes) -> None:
         """Add bytes at the end. Raises StorageFull (507), StorageFailed (500)."""
         ...
 

@@ -84,7 +84,8 @@ class _Writer:
 
 
 def _append(file: UploadFile, pieces: Sequence[bytes], hashes: Hashes | None) -> None:
+    # one buffer: hashing and writing let other threads run, and handing over for each piece costs more than a copy
+    batch = b"".join(pieces)
     if hashes is not None:
-        for piece in pieces:
-            hashes.update(piece)
-    file.append(pieces)
+        hashes.update(batch)
+    file.append(batch)
