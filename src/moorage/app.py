@@ -1,19 +1,22 @@
 """The wiring: settings in, a running registry out. It knows everybody; nobody but the CLI knows it."""
 
 import asyncio
+import fcntl
 import os
+import resource
+import socket
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 
 import structlog
-from granian.constants import HTTPModes, Interfaces, Loops
-from granian.http import HTTP1Settings
-from granian.server import Server as Granian
+import uvloop
 
 from moorage import logs
 from moorage.api.dispatch import Dispatcher
-from moorage.api.exchange import Receive, Scope, Send
 from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
+from moorage.api.v2.errors import refuse
 from moorage.api.v2.services import Services
 from moorage.config import Settings
 from moorage.databases import sqlite
@@ -22,11 +25,13 @@ from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
 from moorage.registry.uploads.uploading import Uploads
+from moorage.server.connection import Connection, Worker
+from moorage.server.limits import Limits
+from moorage.server.workers import Workers, listen
 from moorage.storage.filesystem import FilesystemStore
 
-_THREADS = 16
+_DISK_THREADS = 16
 _BACKLOG = 4096
-_RESPAWN_AFTER_S = 0.5
 
 log = structlog.get_logger()
 
@@ -35,50 +40,58 @@ class StartRefused(Exception):
     """The registry cannot start; the sentence says why and what to do."""
 
 
-class Worker:
-    """One worker process: made after the fork, opened by the server's lifespan, closed by it."""
-
-    def __init__(self, settings: Settings, health: Health, metrics: Metrics) -> None:
-        self._settings = settings
-        self._health = health
-        self._metrics = metrics
-        self._dispatch: Dispatcher | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application."""
-        if scope["type"] == "http":
-            assert self._dispatch is not None  # noqa: S101 - the lifespan opened it
-            await self._dispatch(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._live(receive, send)
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        await receive()
-        self._metrics.claim_row()
-        threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
-        db = sqlite.SqliteDatabase(self._settings.storage.database, self._health)
-        store = _store(self._settings, self._health)
-        uploads = Uploads(db, store, threads, self._settings.uploads)
-        services = Services(self._settings, db, store, BlobServer(db, store, threads), uploads)
-        operations = Operations(services, self._health, self._metrics)
-        self._dispatch = Dispatcher(services, operations, self._metrics)
-        lock = self._settings.storage.data / "sweep.lock"
-        sweep = asyncio.create_task(Sweep(lock, db, uploads, SecondDigests(db, store, threads)).run())
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
+@asynccontextmanager
+async def open_registry(
+    settings: Settings, health: Health, metrics: Metrics, disk_threads: int = _DISK_THREADS
+) -> AsyncIterator[Dispatcher]:
+    """The ASGI application of one worker process, its database and threads open until the end."""
+    threads = ThreadPoolExecutor(disk_threads, thread_name_prefix="disk")
+    db = sqlite.SqliteDatabase(settings.storage.database, health)
+    store = _store(settings, health)
+    uploads = Uploads(db, store, threads, settings.uploads)
+    services = Services(settings, db, store, BlobServer(db, store, threads), uploads)
+    lock = settings.storage.data / "sweep.lock"
+    sweep = asyncio.create_task(Sweep(lock, db, uploads, SecondDigests(db, store, threads)).run())
+    try:
+        yield Dispatcher(services, Operations(services, health, metrics), metrics)
+    finally:
         sweep.cancel()
         await asyncio.gather(sweep, return_exceptions=True)
         threads.shutdown()
         db.close()
-        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _work(own: socket.socket, settings: Settings, health: Health, metrics: Metrics) -> None:
+    """One worker process, from its listening socket to the last reply; cancelled when it shall stop."""
+    metrics.claim_row()
+    loop = asyncio.get_running_loop()
+    async with open_registry(settings, health, metrics) as application:
+        worker = Worker(application, _limits(settings), refuse)
+        server = await loop.create_server(lambda: Connection(worker), sock=own, backlog=_BACKLOG)
+        try:
+            await worker.watch()
+        finally:
+            server.close()
+            await worker.stop()
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = settings.limits
+    return Limits(
+        header_timeout_s=limits.header_timeout.total_seconds(),
+        idle_timeout_s=limits.idle_timeout.total_seconds(),
+        reader_idle_s=limits.reader_idle.total_seconds(),
+        connections=limits.connections,
+        drain_s=settings.server.drain.total_seconds(),
+    )
 
 
 def _store(settings: Settings, health: Health) -> FilesystemStore:
     return FilesystemStore(settings.storage.data, health, settings.storage.reserve)
 
 
-def prepare(settings: Settings) -> None:
-    """Make the data folder and the database ready.
+def prepare(settings: Settings) -> int:
+    """Make the data folder and the database ready; a lock on the folder, held until it is closed.
 
     Raises StartRefused.
     """
@@ -86,52 +99,58 @@ def prepare(settings: Settings) -> None:
     data = settings.storage.data
     try:
         _store(settings, Health()).prepare()
-        sqlite.prepare(settings.storage.database)
-    except sqlite.DatabaseRefused as refusal:
-        raise StartRefused(str(refusal)) from refusal
+        lock = os.open(data / "moorage.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartRefused(
             f"cannot use the data folder {data}: {error.strerror}. Choose another with --data or mend its owner."
         ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        sqlite.prepare(settings.storage.database)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise StartRefused(
+            f"another Moorage serves the data folder {data}. Stop it, or choose another folder with --data."
+        ) from error
+    except sqlite.DatabaseRefused as refusal:
+        os.close(lock)
+        raise StartRefused(str(refusal)) from refusal
+    return lock
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way may end first.
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; requests under way may end first. The process's exit code.
 
     Raises StartRefused.
     """
     logs.configure(settings.log)
-    prepare(settings)
-    health = Health()
-    workers = settings.server.worker_count
-    metrics = Metrics(workers)
-
-    def load_worker(*_: object, **__: object) -> Worker:
-        return Worker(settings, health, metrics)
-
-    server = Granian(
-        "moorage",
-        address=settings.server.host,
-        port=settings.server.port,
-        interface=Interfaces.ASGI,
-        loop=Loops.uvloop,
-        # uploads over HTTP/2 are several times slower: they come in 16 KiB frames
-        http=HTTPModes.http1,
-        websockets=False,
-        workers=workers,
-        workers_kill_timeout=int(settings.server.drain.total_seconds()),
-        respawn_failed_workers=True,
-        respawn_interval=_RESPAWN_AFTER_S,
-        backlog=_BACKLOG,
-        log_dictconfig=logs.SERVER_LOG,
-        # counts connections, not requests
-        backpressure=settings.limits.connections,
-        http1_settings=HTTP1Settings(
-            header_read_timeout=int(settings.limits.header_timeout.total_seconds() * 1000)
-        ),
+    lock = prepare(settings)
+    _raise_file_limit()
+    count = settings.server.worker_count
+    try:
+        sockets = listen(settings.server.host, settings.server.port, count)
+    except OSError as error:
+        raise StartRefused(
+            f"cannot listen on {settings.server.listen}: {error.strerror}. Choose another with --listen."
+        ) from error
+    health, metrics = Health(), Metrics(count)
+    workers = Workers(
+        sockets,
+        lambda own: _work(own, settings, health, metrics),
+        uvloop.new_event_loop,
+        settings.server.drain.total_seconds(),
+        log.warning,
     )
-    log.info(
-        "registry_started", listen=settings.server.listen, data=str(settings.storage.data), workers=workers
-    )
-    server.serve(target_loader=load_worker, wrap_loader=False)
+    host, port = sockets[0].getsockname()[:2]
+    log.info("registry_started", listen=f"{host}:{port}", data=str(settings.storage.data), workers=count)
+    code = workers.run()
     log.info("registry_stopped")
+    os.close(lock)
+    return code
+
+
+def _raise_file_limit() -> None:
+    """As many open files as this process may ask for: each connection is one, each pull another."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

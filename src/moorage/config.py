@@ -135,7 +135,10 @@ class LimitSettings:
     """What a client may take of the server's time and memory."""
 
     header_timeout: timedelta = setting(
-        timedelta(seconds=10), "A connection that sends no complete request header for this long is closed."
+        timedelta(seconds=10), "A request whose header is not complete after this long is cut off."
+    )
+    idle_timeout: timedelta = setting(
+        timedelta(seconds=75), "A kept connection without a request for this long is closed."
     )
     body_idle: timedelta = setting(
         timedelta(seconds=30),
@@ -145,7 +148,9 @@ class LimitSettings:
     reader_idle: timedelta = setting(
         timedelta(seconds=60), "A client that takes nothing of its reply for this long is cut off."
     )
-    connections: int = setting(2000, "Connections a worker process serves at once; more wait to be accepted.")
+    connections: int = setting(
+        2000, "Connections a worker process serves at once; more are refused with 503."
+    )
 
     def problems(self) -> list[tuple[str, str]]:
         """What an operator must mend, as (key, sentence)."""
@@ -154,7 +159,9 @@ class LimitSettings:
         if not timedelta(milliseconds=1) <= self.header_timeout <= minute:
             found.append(("header_timeout", "want 1ms to 60s"))
         found += [
-            (key, "want 1s or more") for key in ("body_idle", "reader_idle") if getattr(self, key) < second
+            (key, "want 1s or more")
+            for key in ("idle_timeout", "body_idle", "reader_idle")
+            if getattr(self, key) < second
         ]
         if self.body_rate < 0:
             found.append(("body_rate", "cannot be negative"))

@@ -208,6 +208,18 @@ class BodyCut(RegistryError):
     status, code, message = 400, "SIZE_INVALID", "request body ended early or was malformed"
 
 
+class RequestInvalid(RegistryError):
+    """What came is not HTTP/1.1, or could be read in two ways."""
+
+    status, code, message = 400, "UNSUPPORTED", "malformed HTTP request"
+
+
+class TooManyRequests(RegistryError):
+    """More requests than a connection may have waiting."""
+
+    status, code, message = 429, "TOOMANYREQUESTS", "too many requests on one connection"
+
+
 class HeadersTooLarge(RegistryError):
     """The header fields are larger than any client of a registry needs."""
 

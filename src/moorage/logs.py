@@ -1,8 +1,6 @@
 """The log: one event in the past tense and its keys; text for a person, JSON lines for a machine."""
 
-import logging
 import sys
-from typing import Any
 
 import structlog
 
@@ -48,27 +46,3 @@ class _Lines:
 
 def _lines(*_: object) -> _Lines:
     return _Lines()
-
-
-class ServerEvents(logging.Handler):
-    """What the HTTP server says, as events of ours."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Pass a record on."""
-        fields: dict[str, Any] = {"message": record.getMessage()}
-        if record.exc_info:
-            fields["exc_info"] = record.exc_info
-        event = structlog.get_logger()
-        if record.levelno >= logging.ERROR:
-            event.error("server_failed", **fields)
-        elif record.levelno >= logging.WARNING:
-            event.warning("server_warned", **fields)
-        else:
-            event.debug("server_said", **fields)
-
-
-SERVER_LOG: dict[str, Any] = {
-    "handlers": {"events": {"class": "moorage.logs.ServerEvents"}},
-    "loggers": {"_granian": {"handlers": ["events"], "propagate": False}},
-}
-"""For the HTTP server, which sets up logging by itself in each process."""

@@ -5,7 +5,7 @@ decoded once, segment by segment; the last of the words `manifests`, `blobs`, `t
 the route's, so a repository may have any of them in its name.
 """
 
-import asyncio
+import os
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -21,20 +21,18 @@ from moorage.api.v2.errors import render
 from moorage.api.v2.services import Services
 from moorage.errors import (
     DigestInvalid,
-    HeadersTooLarge,
     MethodNotAllowed,
     NameInvalid,
     RegistryError,
     RouteUnknown,
-    TargetTooLong,
     UploadUnknown,
 )
 from moorage.oci.names import RepositoryName, is_repository_name
+from moorage.registry.blobs.store import FilePart
 
 Endpoint = Callable[[Services, Request, RepositoryName, str], Awaitable[Reply]]
 
-HEADERS_MAX_BYTES = 32 * 1024
-TARGET_MAX_BYTES = 8 * 1024
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _PATHS_REMEMBERED = 4096
 _PATH_REMEMBERED_MAX_BYTES = 512
 _NO_NAME = RepositoryName("")
@@ -82,7 +80,6 @@ class Dispatcher:
         limits = services.settings.limits
         self._body_idle_s = limits.body_idle.total_seconds()
         self._body_rate = int(limits.body_rate)
-        self._reader_idle_s = limits.reader_idle.total_seconds()
         self._logs_requests = services.settings.log.requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,8 +88,9 @@ class Dispatcher:
         request = Request(scope, receive, self._body_idle_s, self._body_rate)
         route, name = "unknown", None
         try:
-            _check_limits(scope)
             path = scope["raw_path"]
+            if request.method not in _METHODS:
+                raise MethodNotAllowed(allow=", ".join(_METHODS))
             find = _find_remembered if len(path) <= _PATH_REMEMBERED_MAX_BYTES else _find
             route, name, reference, endpoints = find(path)
             if route == "operations":
@@ -104,7 +102,6 @@ class Dispatcher:
                 reply = await endpoint(self._services, request, name, reference)
         except RegistryError as refusal:
             reply = render(refusal, name)
-            await request.drain()
         except Exception:
             log.exception("request_failed", method=request.method, path=_shown(scope["raw_path"]))
             reply = render(RegistryError())
@@ -136,30 +133,39 @@ class Dispatcher:
             return len(body)
         return await self._send_pieces(reply, request, send)
 
-    async def _send_pieces(self, reply: Reply, request: Request, send: Send) -> int:
-        """Send a body as it is read; stop when the client left or takes nothing.
-
-        Returning before the last piece makes the server cut the connection.
-        """
+    @staticmethod
+    async def _send_pieces(reply: Reply, request: Request, send: Send) -> int:
+        """Send a body as it is read. Returning before its end makes the server cut the connection."""
         assert reply.pieces is not None  # noqa: S101 - asked by the caller
         sent = 0
-        gone = asyncio.ensure_future(request.disconnected())
+        can_send_files = "http.response.zerocopysend" in request.scope.get("extensions", ())
         try:
             async for piece in reply.pieces:
-                if gone.done():
-                    return -1
-                async with asyncio.timeout(self._reader_idle_s):
+                if not isinstance(piece, FilePart):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-                sent += len(piece)
-        except TimeoutError:
-            log.info("reader_stalled", path=_shown(request.scope["raw_path"]), client=request.client)
+                    sent += len(piece)
+                    continue
+                if can_send_files:
+                    await send(
+                        {
+                            "type": "http.response.zerocopysend",
+                            "file": piece.fd,
+                            "offset": piece.offset,
+                            "count": piece.length,
+                            "more_body": True,
+                        }
+                    )
+                else:
+                    body = os.pread(piece.fd, piece.length, piece.offset)
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                sent += piece.length
+        except ConnectionError:
             return -1
         except Exception:
             log.exception("reply_cut", path=_shown(request.scope["raw_path"]), sent_bytes=sent)
             return -1
         finally:
-            gone.cancel()
-            await reply.pieces.aclose()  # type: ignore[attr-defined] # a generator's
+            await reply.pieces.aclose()
         await send({"type": "http.response.body", "body": b""})
         return sent
 
@@ -208,17 +214,6 @@ def _decode_name(raw: bytes) -> str | None:
     """A repository name that was sent with percent signs: no segment may hide a separator."""
     segments = [decode_segment(segment) for segment in raw.split(b"/")]
     return None if None in segments else "/".join(segment or "" for segment in segments)
-
-
-def _check_limits(scope: Scope) -> None:
-    """Refuse what no client of a registry sends. Raises TargetTooLong (414), HeadersTooLarge (431)."""
-    if len(scope["raw_path"]) + len(scope["query_string"]) > TARGET_MAX_BYTES:
-        raise TargetTooLong(max_bytes=TARGET_MAX_BYTES)
-    size = 0
-    for key, value in scope["headers"]:
-        size += len(key) + len(value)
-    if size > HEADERS_MAX_BYTES:
-        raise HeadersTooLarge(max_bytes=HEADERS_MAX_BYTES)
 
 
 def _shown(raw: bytes) -> str:

@@ -1,14 +1,15 @@
 """One request and its reply, straight on ASGI: no more than the registry needs of HTTP.
 
-Source: RFC 9110; ASGI 3.0, as Granian speaks it (see docs/decisions/0002).
+Source: RFC 9110; ASGI 3.0 with its `http.response.zerocopysend` extension.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from moorage.errors import BodyCut, BodyTooSlow, EncodingUnsupported
+from moorage.registry.blobs.store import Piece
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -21,8 +22,6 @@ NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
 EMPTY: Header = (b"content-length", b"0")
 
 _QUERY_FIELDS_MAX = 256
-_DRAIN_MAX_BYTES = 1024 * 1024
-_DRAIN_FOR_S = 2.0
 
 
 class QueryInvalid(ValueError):
@@ -114,34 +113,6 @@ class Request:
         finally:
             watch.stop()
 
-    async def drain(self) -> None:
-        """Read what is left of a small body, so that the client reads the reply before it writes on.
-
-        Nothing is read where the client waits for `100 Continue` or declares more than a drain takes.
-        """
-        length = self.content_length
-        if self.body_done or length == 0 or b"expect" in self.headers:
-            return
-        if length is not None and length > _DRAIN_MAX_BYTES:
-            return
-        drained = 0
-        try:
-            async with asyncio.timeout(_DRAIN_FOR_S):
-                while drained < _DRAIN_MAX_BYTES:
-                    message = await self._receive()
-                    if message["type"] != "http.request":
-                        return
-                    drained += len(message["body"])
-                    if not message.get("more_body", False):
-                        return
-        except TimeoutError:
-            return
-
-    async def disconnected(self) -> None:
-        """Return when the client has left."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
 
 class _BodyWatch:
     """Ends the wait for a body of which, for a whole idle time, less came than the least rate asks.
@@ -199,7 +170,7 @@ class Reply:
         status: int,
         headers: list[Header],
         body: bytes | bytearray = b"",
-        pieces: AsyncIterator[bytes | bytearray] | None = None,
+        pieces: AsyncGenerator[Piece, None] | None = None,
     ) -> None:
         self.status = status
         self.headers = headers

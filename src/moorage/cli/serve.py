@@ -1,9 +1,7 @@
 """`moorage serve`: the registry itself."""
 
 import ipaddress
-import socket
 import sys
-from dataclasses import replace
 
 import typer
 
@@ -20,17 +18,17 @@ def serve(
     """Serve until SIGTERM or Ctrl-C."""
     settings = load_or_exit(config, listen, data, workers)
     _check_loopback(settings)
-    settings = _with_free_port(settings)
-    # the server's parts take a third of a second to import; a bad setting should not wait for them
+    # the server's parts take a fifth of a second to import; a bad setting should not wait for them
     from moorage.app import StartRefused
     from moorage.app import serve as run
 
     _greet(settings)
     try:
-        run(settings)
+        code = run(settings)
     except StartRefused as refusal:
         typer.echo(f"moorage: {refusal}", err=True)
         raise typer.Exit(1) from refusal
+    raise typer.Exit(code)
 
 
 def _check_loopback(settings: Settings) -> None:
@@ -48,25 +46,6 @@ def _check_loopback(settings: Settings) -> None:
             err=True,
         )
         raise typer.Exit(1)
-
-
-def _with_free_port(settings: Settings) -> Settings:
-    """The settings with a port that can be bound; all workers bind the same one."""
-    server = settings.server
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((server.host, server.port))
-        except OSError as error:
-            typer.echo(
-                f"moorage: cannot listen on {server.listen}: {error.strerror}. Choose another with --listen.",
-                err=True,
-            )
-            raise typer.Exit(1) from error
-        port = probe.getsockname()[1]
-    host = server.listen.rpartition(":")[0]
-    return replace(settings, server=replace(server, listen=f"{host}:{port}"))
 
 
 def _greet(settings: Settings) -> None:

@@ -16,7 +16,7 @@ def version(*, as_json: Annotated[bool, typer.Option("--json", help="Print a JSO
         "moorage": metadata.version("moorage"),
         "python": platform.python_version(),
         "sqlite": apsw.sqlitelibversion(),
-        "granian": metadata.version("granian"),
+        "httptools": metadata.version("httptools"),
     }
     typer.echo(
         json.dumps(parts) if as_json else "\n".join(f"{name:8} {value}" for name, value in parts.items())

@@ -21,11 +21,12 @@ from pathlib import Path
 from moorage.errors import RegistryError, StorageFailed, StorageFull, StorageReadOnly, Unavailable, UploadBusy
 from moorage.health import Health
 from moorage.oci.digest import Digest, encoded_of
-from moorage.registry.blobs.store import BlobDamaged
+from moorage.registry.blobs.store import BlobDamaged, FilePart
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
 _RESERVE_SHARE = 0.05
+_PROBE_EVERY_BYTES = 256 * 1024
 
 
 def _refusal(error: OSError) -> RegistryError:
@@ -71,6 +72,18 @@ class FilesystemBlobFile:
             # EAGAIN: not in memory; EOPNOTSUPP: this file system cannot tell
             return None
         return piece if count == length else None
+
+    def part_in_memory(self, offset: int, length: int) -> FilePart | None:
+        # a look at a few pages: the kernel reads ahead and drops behind in runs far longer than these gaps
+        probe = bytearray(1)
+        last = offset + length - 1
+        try:
+            for at in (*range(offset, last, _PROBE_EVERY_BYTES), last):
+                if os.preadv(self._fd, [probe], at, os.RWF_NOWAIT) != 1:
+                    return None
+        except OSError:
+            return None
+        return FilePart(self._fd, offset, length)
 
     def read(self, offset: int, length: int) -> bytes:
         with _refusals():

@@ -4,7 +4,7 @@ Source: distribution-spec main (967efdc); RFC 9110 section 14.
 """
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from moorage.api.exchange import API_VERSION, EMPTY, NOSNIFF, Header, Reply, Request
 from moorage.api.v2.conditions import etag, matches
@@ -16,7 +16,7 @@ from moorage.oci.ranges import ByteRange, parse_range
 from moorage.registry.blobs.linking import delete_blob
 from moorage.registry.blobs.rows import Blob
 from moorage.registry.blobs.serving import BlobServer
-from moorage.registry.blobs.store import BlobDamaged, BlobFile
+from moorage.registry.blobs.store import BlobDamaged, BlobFile, Piece
 
 _OCTETS: Header = (b"content-type", b"application/octet-stream")
 _RANGES: Header = (b"accept-ranges", b"bytes")
@@ -109,7 +109,7 @@ def _several_parts(
         (b"content-length", b"%d" % length),
     ]
 
-    async def pieces() -> AsyncIterator[bytes | bytearray]:
+    async def pieces() -> AsyncGenerator[Piece, None]:
         for part, part_head in zip(parts, heads, strict=True):
             yield part_head
             async for piece in server.read_part(file, part):
@@ -120,8 +120,8 @@ def _several_parts(
 
 
 async def _closing(
-    pieces: AsyncIterator[bytes | bytearray], server: BlobServer, blob: Blob, file: BlobFile
-) -> AsyncIterator[bytes | bytearray]:
+    pieces: AsyncGenerator[Piece, None], server: BlobServer, blob: Blob, file: BlobFile
+) -> AsyncGenerator[Piece, None]:
     """The pieces; the file closed behind them, and the blob withdrawn when they turn out wrong."""
     try:
         async for piece in pieces:

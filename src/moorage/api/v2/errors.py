@@ -9,14 +9,25 @@ from moorage.api.exchange import API_VERSION, NOSNIFF, Header, Reply
 from moorage.api.v2.locations import upload_headers
 from moorage.errors import (
     ChunkOutOfOrder,
+    HeadersTooLarge,
     MethodNotAllowed,
     RangeUnsatisfiable,
     RegistryError,
+    RequestInvalid,
+    TargetTooLong,
+    TooManyRequests,
     TooManyUploads,
     Unavailable,
 )
 from moorage.oci.names import RepositoryName
 
+_BY_STATUS: dict[int, type[RegistryError]] = {
+    400: RequestInvalid,
+    414: TargetTooLong,
+    429: TooManyRequests,
+    431: HeadersTooLarge,
+    503: Unavailable,
+}
 _JSON: Header = (b"content-type", b"application/json")
 
 
@@ -36,3 +47,9 @@ def render(refusal: RegistryError, repository: str | None = None) -> Reply:
         case Unavailable():
             headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
     return Reply(refusal.status, headers, body)
+
+
+def refuse(status: int) -> tuple[list[Header], bytes]:
+    """The headers and body for what the HTTP server has to refuse before there is a request."""
+    reply = render(_BY_STATUS[status]())
+    return reply.headers, bytes(reply.body)

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 
 import structlog
@@ -21,12 +21,13 @@ from moorage.oci.names import RepositoryName
 from moorage.oci.ranges import ByteRange
 from moorage.registry.blobs import rows
 from moorage.registry.blobs.rows import Blob
-from moorage.registry.blobs.store import BlobDamaged, BlobFile, BlobStore
+from moorage.registry.blobs.store import BlobDamaged, BlobFile, BlobStore, Piece
 from moorage.registry.repositories.rows import find_repository
 
 PIECE_MAX_BYTES = 1024 * 1024
 PIECE_MIN_BYTES = 64 * 1024
-PIECES_BUDGET_BYTES = 4 * 1024 * 1024
+PIECE_COLD_BYTES = 256 * 1024
+PIECES_BUDGET_BYTES = 16 * 1024 * 1024
 VERIFIED_FOR_S = 3600.0
 _VERIFIED_MAX = 10_000
 
@@ -42,7 +43,7 @@ class BlobServer:
         self._threads = threads
         self._verified: OrderedDict[tuple[int, ...], float] = OrderedDict()
         self._renewals: set[asyncio.Task[None]] = set()
-        self._active = 0
+        self._hashing = 0
 
     async def find(self, repository: RepositoryName, digest: Digest) -> Blob:
         """A blob that this repository holds and whose file is there.
@@ -100,55 +101,49 @@ class BlobServer:
             raise BlobDamaged(blob.digest)
         return content
 
-    async def read_whole(self, blob: Blob, file: BlobFile) -> AsyncIterator[bytes | bytearray]:
+    async def read_whole(self, blob: Blob, file: BlobFile) -> AsyncGenerator[Piece, None]:
         """A blob in pieces, the last of which comes only if all of them match the digest.
 
         Raises BlobDamaged instead.
         """
         verified_at = self._verified.get(file.identity)
-        hasher = None
-        if verified_at is None or time.monotonic() - verified_at > VERIFIED_FOR_S:
-            hasher = hashlib.sha256()
-        self._active += 1
+        if verified_at is not None and time.monotonic() - verified_at < VERIFIED_FOR_S:
+            async for piece in self.read_part(file, ByteRange(0, blob.size - 1)):
+                yield piece
+            return
+        hasher = hashlib.sha256()
+        loop = asyncio.get_running_loop()
+        self._hashing += 1
         try:
             offset = 0
             while offset < blob.size:
                 length = min(self._piece_bytes(), blob.size - offset)
-                piece = await self._read_piece(file, offset, length, hasher)
+                content = await loop.run_in_executor(
+                    self._threads, _read_and_hash, file, offset, length, hasher
+                )
                 offset += length
-                if hasher is not None and offset == blob.size:
+                if offset == blob.size:
                     self._check(blob, file, hasher.hexdigest())
-                yield piece
+                yield content
         finally:
-            self._active -= 1
+            self._hashing -= 1
 
-    async def read_part(self, file: BlobFile, part: ByteRange) -> AsyncIterator[bytes | bytearray]:
+    async def read_part(self, file: BlobFile, part: ByteRange) -> AsyncGenerator[Piece, None]:
         """A part of a blob in pieces. A part cannot be checked against the digest of the whole."""
-        self._active += 1
-        try:
-            offset, end = part.first, part.last + 1
-            while offset < end:
-                length = min(self._piece_bytes(), end - offset)
-                yield await self._read_piece(file, offset, length, None)
-                offset += length
-        finally:
-            self._active -= 1
+        loop = asyncio.get_running_loop()
+        offset, end = part.first, part.last + 1
+        while offset < end:
+            length = min(PIECE_MAX_BYTES, end - offset)
+            piece: Piece | None = file.part_in_memory(offset, length)
+            if piece is None:
+                length = min(PIECE_COLD_BYTES, length)
+                piece = await loop.run_in_executor(self._threads, file.read, offset, length)
+            yield piece
+            offset += length
 
     def _piece_bytes(self) -> int:
-        """Large pieces cost least; many readers at once share a budget, as the server queues a few each."""
-        return max(PIECE_MIN_BYTES, min(PIECE_MAX_BYTES, PIECES_BUDGET_BYTES // self._active))
-
-    async def _read_piece(
-        self, file: BlobFile, offset: int, length: int, hasher: "hashlib._Hash | None"
-    ) -> bytes | bytearray:
-        if hasher is None:
-            piece = file.read_cached(offset, length)
-            if piece is not None:
-                # the server takes pieces without yielding to other clients, so yield here
-                await asyncio.sleep(0)
-                return piece
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, _read_and_hash, file, offset, length, hasher)
+        """Large pieces cost least; many readers at once share a budget."""
+        return max(PIECE_MIN_BYTES, min(PIECE_MAX_BYTES, PIECES_BUDGET_BYTES // self._hashing))
 
     def _check(self, blob: Blob, file: BlobFile, found: str) -> None:
         if found != encoded_of(blob.digest):
@@ -165,11 +160,10 @@ class BlobServer:
             log.error("blob_damaged", digest=blob.digest, finding=finding, remedy="push the image again")
 
 
-def _read_and_hash(file: BlobFile, offset: int, length: int, hasher: "hashlib._Hash | None") -> bytes:
-    piece = file.read(offset, length)
-    if hasher is not None:
-        hasher.update(piece)
-    return piece
+def _read_and_hash(file: BlobFile, offset: int, length: int, hasher: "hashlib._Hash") -> bytes:
+    content = file.read(offset, length)
+    hasher.update(content)
+    return content
 
 
 def _renew_lease(tx: Transaction, repository: RepositoryName, digest: Digest) -> None:

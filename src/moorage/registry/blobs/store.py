@@ -4,9 +4,21 @@ A blob's file is named by its sha256 digest and generation. An upload's file is 
 id and is written by one holder at a time, across all processes.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from moorage.oci.digest import Digest
+
+
+class FilePart(NamedTuple):
+    """Bytes of an open file that are in memory: the kernel can send them without this process's help."""
+
+    fd: int
+    offset: int
+    length: int
+
+
+Piece = bytes | bytearray | FilePart
+"""A part of a blob on its way out."""
 
 
 class BlobFile(Protocol):
@@ -19,6 +31,10 @@ class BlobFile(Protocol):
 
     def read_cached(self, offset: int, length: int) -> bytes | bytearray | None:
         """Bytes that are in memory already, without waiting for the disk; None when they are not."""
+        ...
+
+    def part_in_memory(self, offset: int, length: int) -> FilePart | None:
+        """The part itself, if it need not be waited for; None when it has to come from the disk."""
         ...
 
     def read(self, offset: int, length: int) -> bytes:

@@ -1,0 +1,582 @@
+"""One connection: bytes in, requests to the application, replies out, in order.
+
+    data_received -> httptools -> Exchange (one request and its reply) -> the ASGI application
+                                     |  receive(): body pieces, as large as what has arrived
+                                     '- send(): head and body in one write; or a file, by sendfile
+
+Source: RFC 9112; ASGI 3.0 with the `http.response.zerocopysend` extension.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+
+from moorage.server.limits import HEADERS_MAX, HEADERS_MAX_BYTES, TARGET_MAX_BYTES, Limits
+
+Message = MutableMapping[str, Any]
+Application = Callable[..., Awaitable[None]]
+
+BODY_HELD_MAX_BYTES = 1024 * 1024
+PIPELINED_MAX = 32
+LINGER_S = 2.0
+_LINGER_MAX_BYTES = 16 * 1024 * 1024
+_WRITE_HELD_BYTES = 64 * 1024
+_SENDFILE_BYTES = 1024 * 1024
+_EXTENSIONS: dict[str, dict[str, object]] = {"http.response.zerocopysend": {}}
+_ASGI = {"version": "3.0", "spec_version": "2.5"}
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class ClientGone(ConnectionError):
+    """The client left, or was cut off, before it had the whole reply."""
+
+
+class _Refused(Exception):
+    """A request that is not HTTP as this server takes it; answered with a status, then closed."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Worker:
+    """What the connections of one worker process share."""
+
+    def __init__(
+        self,
+        application: Application,
+        limits: Limits,
+        refuse: Callable[[int], tuple[list[tuple[bytes, bytes]], bytes]],
+    ) -> None:
+        self.application = application
+        self.limits = limits
+        self.refuse = refuse
+        """Headers and body for a status that the server itself has to give."""
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Connection] = set()
+        self.is_stopping = False
+        self._date = (0, b"")
+
+    def date(self) -> bytes:
+        """The Date header's line, made once a second."""
+        now = int(time.time())
+        if self._date[0] != now:
+            self._date = now, b"date: " + formatdate(now, usegmt=True).encode() + b"\r\n"
+        return self._date[1]
+
+    async def watch(self) -> None:
+        """Once a second, end the connections that only hold on; for as long as the worker lives."""
+        while True:
+            await asyncio.sleep(1.0)
+            now = self.loop.time()
+            for connection in list(self.connections):
+                connection.check_time(now)
+
+    async def stop(self) -> None:
+        """Let requests under way end, for as long as the limits say; then cut the rest."""
+        self.is_stopping = True
+        for connection in list(self.connections):
+            connection.stop_when_idle()
+        deadline = self.loop.time() + self.limits.drain_s
+        while self.connections and self.loop.time() < deadline:  # noqa: ASYNC110 - bounded by the deadline
+            await asyncio.sleep(0.02)
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.transport: asyncio.Transport = None  # type: ignore[assignment] # connection_made sets it
+        self.is_lost = False
+        self.may_write = True
+        self._parser = httptools.HttpRequestParser(self)
+        self._current: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._incoming: Exchange | None = None
+        self._since = 0.0
+        self._is_idle = True
+        self._is_closing = False
+        self._lingered_bytes = 0
+        self._writable: asyncio.Future[None] | None = None
+        self._stalled: tuple[float, int] | None = None
+        self._socket: socket.socket | None = None
+        self._client: tuple[str, int] | None = None
+        self._server: tuple[str, int] | None = None
+        self._begin_message()
+
+    # the transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came."""
+        self.transport = transport  # type: ignore[assignment] # a stream's
+        self.transport.set_write_buffer_limits(high=_WRITE_HELD_BYTES, low=0)
+        worker = self.worker
+        worker.connections.add(self)
+        self._client = transport.get_extra_info("peername")[:2]
+        self._server = transport.get_extra_info("sockname")[:2]
+        self._since = worker.loop.time()
+        if len(worker.connections) > worker.limits.connections:
+            self._refuse(503)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._is_closing:
+            self._lingered_bytes += len(data)
+            if self._lingered_bytes > _LINGER_MAX_BYTES:
+                self.abort()
+            return
+        if self._is_idle:
+            self._is_idle = False
+            self._since = self.worker.loop.time()
+        try:
+            self._parser.feed_data(data)
+        except _Refused as refusal:
+            self._refuse(refusal.status)
+        except httptools.HttpParserUpgrade:
+            # no upgrade is offered: the request was answered as it stands, nothing more is read
+            self._end_after_upgrade()
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause.status if isinstance(cause, _Refused) else 400)
+
+    def eof_received(self) -> bool:
+        """The client will send no more; it may still want its replies."""
+        if self._incoming is not None and self._incoming.is_announced:
+            self._incoming.break_body()
+            return True
+        return self._current is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self.is_lost = True
+        self.worker.connections.discard(self)
+        if self._socket is not None:
+            self.worker.loop.remove_writer(self._socket.fileno())
+            self._socket.close()
+        self.resume_writing()
+        for exchange in (self._current, self._incoming, *self._waiting):
+            if exchange is not None:
+                exchange.break_body()
+        self._waiting.clear()
+
+    def pause_writing(self) -> None:
+        """The client takes no more for now."""
+        self.may_write = False
+        self._stalled = (self.worker.loop.time(), self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """The client took all that was written."""
+        self.may_write = True
+        self._stalled = None
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    # the parser's calls, for the message that is coming in
+
+    def _begin_message(self) -> None:
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers_bytes = 0
+        self._hosts = 0
+        self._expects_continue = False
+
+    def on_message_begin(self) -> None:
+        """A request begins; it may be the next of several."""
+        self._begin_message()
+        if len(self._waiting) >= PIPELINED_MAX:
+            raise _Refused(429)
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        self._url += url
+        if len(self._url) > TARGET_MAX_BYTES:
+            raise _Refused(414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header field."""
+        name = name.lower()
+        self._headers_bytes += len(name) + len(value)
+        if self._headers_bytes > HEADERS_MAX_BYTES or len(self._headers) >= HEADERS_MAX:
+            raise _Refused(431)
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect":
+            self._expects_continue = value.lower() == b"100-continue"
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise _Refused(400)
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The header is whole: hand the request over."""
+        version = self._parser.get_http_version()
+        if self._hosts > 1 or (self._hosts == 0 and version != "1.0"):
+            raise _Refused(400)
+        method = self._parser.get_method()
+        path, _, query = self._url.partition(b"#")[0].partition(b"?")
+        if not path.startswith(b"/"):
+            path = _path_of(path, method)
+        scope = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "method": method.decode("ascii"),
+            "scheme": "http",
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self._headers,
+            "client": self._client,
+            "server": self._server,
+            "extensions": _EXTENSIONS,
+        }
+        exchange = Exchange(self, scope, is_kept=self._parser.should_keep_alive() and version != "1.0")
+        exchange.expects_continue = self._expects_continue
+        self._incoming = exchange
+        if self._current is None:
+            self._start(exchange)
+        else:
+            self._waiting.append(exchange)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._incoming is not None:
+            self._incoming.feed(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if self._incoming is not None:
+            incoming, self._incoming = self._incoming, None
+            incoming.end_body()
+
+    # requests and replies
+
+    def _start(self, exchange: "Exchange") -> None:
+        self._current = exchange
+        exchange.start()
+
+    def finished(self, exchange: "Exchange") -> None:
+        """A reply is out, or the application gave up: go on with the next request, or close."""
+        self._current = None
+        if self.is_lost:
+            return
+        if not exchange.is_sent:
+            self.abort()
+        elif not exchange.is_kept or self.worker.is_stopping:
+            self._waiting.clear()
+            self._close(is_listening=exchange.is_announced)
+        elif self._waiting:
+            self._start(self._waiting.popleft())
+        else:
+            self._is_idle = self._incoming is None
+            self._since = self.worker.loop.time()
+            self.resume_reading()
+
+    def resume_reading(self) -> None:
+        """Take more of what the client sends."""
+        if not self.transport.is_closing() and not self.transport.is_reading():
+            self.transport.resume_reading()
+
+    def _refuse(self, status: int) -> None:
+        """Answer what is no request, then close. A reply under way is not disturbed: it ends the connection."""
+        incoming, self._incoming = self._incoming, None
+        if self._current is not None:
+            self._current.is_kept = False
+            self._waiting.clear()
+            if incoming is not None:
+                # the body's framing broke; the application is told and may still answer
+                incoming.break_body()
+            else:
+                self._is_closing = True
+            return
+        headers, body = self.worker.refuse(status)
+        self.transport.write(head(status, headers, self.worker.date(), is_kept=False) + body)
+        self._close(is_listening=True)
+
+    def _end_after_upgrade(self) -> None:
+        if self._current is not None:
+            self._current.is_kept = False
+        self._is_closing = True
+
+    def _close(self, *, is_listening: bool) -> None:
+        """Close so that the last reply arrives: one who still writes is listened to for a moment.
+
+        Closing while bytes come in resets the connection, and the reply with it.
+        """
+        self._is_closing = True
+        self._current = None
+        if self.transport.is_closing():
+            return
+        self.resume_reading()
+        if is_listening and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.worker.loop.call_later(LINGER_S, self._close_for_good)
+        else:
+            self.transport.close()
+
+    def _close_for_good(self) -> None:
+        if not self.is_lost:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection; what was not sent is lost, which the client notices."""
+        if not self.is_lost:
+            self.transport.abort()
+
+    def stop_when_idle(self) -> None:
+        """Close now if nothing is under way; else after the reply."""
+        if self._current is None and not self.is_lost:
+            self.transport.close()
+
+    def check_time(self, now: float) -> None:
+        """End a connection that takes too long over a header, or over taking a reply."""
+        limits = self.worker.limits
+        if self._stalled is not None:
+            since, held_bytes = self._stalled
+            left_bytes = self.transport.get_write_buffer_size()
+            if left_bytes < held_bytes:
+                self._stalled = (now, left_bytes)
+            elif now - since > limits.reader_idle_s:
+                self.abort()
+        elif self._current is None and not self._is_closing:
+            allowed_s = limits.idle_timeout_s if self._is_idle else limits.header_timeout_s
+            if now - self._since > allowed_s:
+                self.transport.close()
+
+    # writing, for the exchange under way
+
+    async def drained(self) -> None:
+        """Return when the client has taken all that was written.
+
+        Raises ClientGone.
+        """
+        while not self.may_write and not self.is_lost:
+            self._writable = self.worker.loop.create_future()
+            await self._writable
+        if self.is_lost:
+            raise ClientGone
+
+    async def send_file(self, file: int, offset: int, count: int) -> None:
+        """Send part of an open file without taking it into this process.
+
+        Raises ClientGone when the client leaves, stalls, or the file ends early.
+        """
+        while self.transport.get_write_buffer_size():
+            await asyncio.sleep(0)
+            await self.drained()
+        if self._socket is None:
+            # a number of our own: the loop lets no one else wait on the transport's
+            self._socket = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+        out = self._socket.fileno()
+        while count:
+            if self.is_lost:
+                raise ClientGone
+            try:
+                sent = os.sendfile(out, file, offset, min(count, _SENDFILE_BYTES))
+            except BlockingIOError:
+                await self._socket_writable()
+                continue
+            except OSError as error:
+                raise ClientGone from error
+            if not sent:
+                raise ClientGone("the file ended early")
+            offset += sent
+            count -= sent
+            await asyncio.sleep(0)
+
+    async def _socket_writable(self) -> None:
+        assert self._socket is not None  # noqa: S101 - set by the one caller
+        loop = self.worker.loop
+        writable: asyncio.Future[None] = loop.create_future()
+        fd = self._socket.fileno()
+        loop.add_writer(fd, _set, writable)
+        timer = loop.call_later(self.worker.limits.reader_idle_s, _set, writable, ClientGone("took nothing"))
+        self._writable = writable
+        try:
+            await writable
+        finally:
+            timer.cancel()
+            if self._socket.fileno() == fd:
+                loop.remove_writer(fd)
+
+
+def _set(future: "asyncio.Future[None]", error: Exception | None = None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+class Exchange:
+    """One request and its reply, as the application sees them."""
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_connection",
+        "_head",
+        "_is_body_over",
+        "_is_broken",
+        "_is_handed_over",
+        "_waiter",
+        "expects_continue",
+        "is_announced",
+        "is_kept",
+        "is_sent",
+        "scope",
+    )
+
+    def __init__(self, connection: Connection, scope: Message, *, is_kept: bool) -> None:
+        self.scope = scope
+        self.is_kept = is_kept
+        self.is_sent = False
+        self.is_announced = True
+        self.expects_continue = False
+        self._connection = connection
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._is_body_over = False
+        self._is_broken = False
+        self._is_handed_over = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._head: bytes | None = None
+
+    def start(self) -> None:
+        """Run the application, at once as far as it goes without waiting."""
+        self._connection.worker.loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self._connection.worker.application(self.scope, self.receive, self.send)
+        except ClientGone:
+            self.is_sent = False
+        finally:
+            self._connection.finished(self)
+
+    # the request's body
+
+    def feed(self, piece: bytes) -> None:
+        """A piece came; when enough is held the client has to wait."""
+        self._body.append(piece)
+        self._body_bytes += len(piece)
+        if self._body_bytes >= BODY_HELD_MAX_BYTES:
+            self._connection.transport.pause_reading()
+        self._wake()
+
+    def end_body(self) -> None:
+        """All of it came."""
+        self._is_body_over = True
+        self.is_announced = False
+        self._wake()
+
+    def break_body(self) -> None:
+        """No more of it will come."""
+        self._is_broken = True
+        self.is_kept = False
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def receive(self) -> Message:
+        """All of the body that has arrived; or that the client left."""
+        if self.expects_continue and not self._body and not self._is_body_over:
+            self.expects_continue = False
+            self._connection.transport.write(_CONTINUE)
+        while not self._body and not self._is_broken and (not self._is_body_over or self._is_handed_over):
+            self._waiter = self._connection.worker.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self._body:
+            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            self._body.clear()
+            self._body_bytes = 0
+            self._connection.resume_reading()
+        elif self._is_body_over and not self._is_handed_over:
+            body = b""
+        else:
+            return {"type": "http.disconnect"}
+        self._is_handed_over = self._is_body_over
+        return {"type": "http.request", "body": body, "more_body": not self._is_body_over}
+
+    # the reply
+
+    async def send(self, message: Message) -> None:
+        """A part of the reply.
+
+        Raises ClientGone.
+        """
+        connection = self._connection
+        if connection.is_lost:
+            raise ClientGone
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._head = self._begin_reply(message)
+            return
+        more = message.get("more_body", False)
+        if kind == "http.response.zerocopysend":
+            self._write(b"")
+            await connection.send_file(message["file"], message["offset"], message["count"])
+        else:
+            self._write(message.get("body", b""))
+        if more:
+            await connection.drained()
+        else:
+            self.is_sent = True
+
+    def _begin_reply(self, message: Message) -> bytes:
+        if not self._is_body_over:
+            # the client is still writing what no one will read
+            self.is_kept = False
+        worker = self._connection.worker
+        if worker.is_stopping:
+            self.is_kept = False
+        return head(message["status"], message["headers"], worker.date(), is_kept=self.is_kept)
+
+    def _write(self, body: bytes | bytearray) -> None:
+        transport = self._connection.transport
+        if self._head is not None:
+            begin, self._head = self._head, None
+            if len(body) <= _WRITE_HELD_BYTES:
+                transport.write(begin + body)
+                return
+            transport.write(begin)
+        if body:
+            transport.write(body)
+
+
+def head(status: int, headers: list[tuple[bytes, bytes]], date: bytes, *, is_kept: bool) -> bytes:
+    """The status line and the header of a reply."""
+    lines = [_STATUS_LINES[status]]
+    for name, value in headers:
+        lines += (name, b": ", value, b"\r\n")
+    lines.append(date)
+    lines.append(b"\r\n" if is_kept else b"connection: close\r\n\r\n")
+    return b"".join(lines)
+
+
+def _path_of(target: bytes, method: bytes) -> bytes:
+    """The path of an absolute target; what CONNECT and OPTIONS * name is no path and stays as it is."""
+    scheme, separator, rest = target.partition(b"://")
+    if method == b"CONNECT" or not separator or scheme.lower() not in {b"http", b"https"}:
+        return target
+    return b"/" + rest.partition(b"/")[2]

@@ -1,0 +1,168 @@
+"""Worker processes: forked from one parent, each with a listening socket of its own, replaced when they die.
+
+The sockets are made before the fork and outlive a worker, so a connection that arrives while one is
+being replaced waits in its queue. When the parent dies the workers stop too.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_BACKLOG = 4096
+_RESPAWN_AFTER_S = 0.2
+_EARLY_S = 2.0
+_EARLY_MAX = 5
+_KILL_AFTER_S = 5.0
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+
+WorkerMain = Callable[[socket.socket], Coroutine[Any, Any, None]]
+
+
+def listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """One listening socket for each worker, all on the same address; port 0 takes a free one.
+
+    Raises OSError.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sockets: list[socket.socket] = []
+    try:
+        # bound without SO_REUSEPORT first: another server on this port is an error, not a companion
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            port = probe.getsockname()[1]
+        for _ in range(count):
+            one = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind((host, port))
+            one.listen(_BACKLOG)
+            one.setblocking(False)
+    except OSError:
+        for one in sockets:
+            one.close()
+        raise
+    return sockets
+
+
+class Workers:
+    """The parent's view of its workers."""
+
+    def __init__(
+        self,
+        sockets: list[socket.socket],
+        main: WorkerMain,
+        new_loop: Callable[[], asyncio.AbstractEventLoop],
+        drain_s: float,
+        said: Callable[..., None],
+    ) -> None:
+        self._sockets = sockets
+        self._main = main
+        self._new_loop = new_loop
+        self._drain_s = drain_s
+        self._said = said
+        self._running: dict[int, tuple[int, float]] = {}
+        self._early_deaths = 0
+
+    def run(self) -> int:
+        """Start all, replace what dies, until a signal says stop; the exit code."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            for index in range(len(self._sockets)):
+                self._fork(index)
+            while True:
+                caught = signal.sigtimedwait(_SIGNALS, 1.0)
+                if caught is not None and caught.si_signo != signal.SIGCHLD:
+                    return self._stop()
+                for index in self._reap():
+                    if self._early_deaths >= _EARLY_MAX:
+                        self._said("workers_keep_dying", times=self._early_deaths)
+                        self._stop()
+                        return 1
+                    time.sleep(_RESPAWN_AFTER_S)
+                    self._fork(index)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _fork(self, index: int) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            self._running[pid] = index, time.monotonic()
+            return
+        code = 1
+        try:
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() == parent:
+                self._serve(self._sockets[index])
+                code = 0
+        except BaseException as error:  # noqa: BLE001 - the process ends here, whatever it was
+            self._said("worker_failed", error=repr(error))
+        finally:
+            with suppress(OSError, ValueError):
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _serve(self, own: socket.socket) -> None:
+        loop = self._new_loop()
+        asyncio.set_event_loop(loop)
+        stop = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        # Ctrl-C reaches the whole group; the parent passes it on as SIGTERM
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+        async def until_stopped() -> None:
+            serving = asyncio.ensure_future(self._main(own))
+            stopping = asyncio.ensure_future(stop.wait())
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not serving.done():
+                serving.cancel()
+            with suppress(asyncio.CancelledError):
+                await serving
+
+        loop.run_until_complete(until_stopped())
+        loop.close()
+
+    def _reap(self) -> list[int]:
+        """Which sockets have lost their worker."""
+        lost = []
+        while self._running:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            index, started = self._running.pop(pid)
+            self._early_deaths = self._early_deaths + 1 if time.monotonic() - started < _EARLY_S else 0
+            self._said("worker_died", pid=pid, status=os.waitstatus_to_exitcode(status))
+            lost.append(index)
+        return lost
+
+    def _stop(self) -> int:
+        """Ask all to stop, wait for what is under way, kill what stays."""
+        for pid in self._running:
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + self._drain_s + _KILL_AFTER_S
+        code = 0
+        while self._running:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid:
+                self._running.pop(pid, None)
+                code = code or (0 if os.waitstatus_to_exitcode(status) == 0 else 1)
+            elif time.monotonic() > deadline:
+                for each in self._running:
+                    os.kill(each, signal.SIGKILL)
+                code = 1
+                deadline += _KILL_AFTER_S
+            else:
+                signal.sigtimedwait({signal.SIGCHLD}, 0.2)
+        return code
