@@ -2,6 +2,7 @@
 
 import sys
 
+import msgspec
 import structlog
 
 from moorage.config import LogSettings
@@ -21,7 +22,7 @@ def configure(settings: LogSettings) -> None:
     else:
         processors += [
             structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(ensure_ascii=True),
+            structlog.processors.JSONRenderer(_json),
         ]
     structlog.configure(
         processors=processors,
@@ -29,6 +30,10 @@ def configure(settings: LogSettings) -> None:
         logger_factory=_lines,
         cache_logger_on_first_use=True,
     )
+
+
+def _json(event: object, **_: object) -> str:
+    return msgspec.json.encode(event, enc_hook=repr).decode()
 
 
 class _Lines:

@@ -11,9 +11,11 @@ import asyncio
 import os
 import socket
 import time
+import types
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -35,6 +37,7 @@ _ASGI = {"version": "3.0", "spec_version": "2.5"}
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+_SAFE = frozenset({"GET", "HEAD"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -459,7 +462,16 @@ class Exchange:
 
     def start(self) -> None:
         """Run the application, at once as far as it goes without waiting."""
-        self._connection.worker.loop.create_task(self._run())
+        running = self._run()
+        if self.scope["method"] not in _SAFE:
+            self._connection.worker.loop.create_task(running)
+            return
+        # most pulls never wait for anything: a task for each would be a sixth of their cost
+        try:
+            waits_for = running.send(None)
+        except StopIteration:
+            return
+        self._connection.worker.loop.create_task(_go_on(running, waits_for))
 
     async def _run(self) -> None:
         try:
@@ -562,6 +574,26 @@ class Exchange:
             transport.write(begin)
         if body:
             transport.write(body)
+
+
+@types.coroutine
+def _continued(running: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """Drive a coroutine that has been started already and waits for `waits_for`."""
+    while True:
+        try:
+            value = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - the coroutine's to deal with
+            resume = partial(running.throw, error)
+        else:
+            resume = partial(running.send, value)
+        try:
+            waits_for = resume()
+        except StopIteration:
+            return
+
+
+async def _go_on(running: Coroutine[Any, Any, None], waits_for: Any) -> None:
+    await _continued(running, waits_for)
 
 
 def head(status: int, headers: list[tuple[bytes, bytes]], date: bytes, *, is_kept: bool) -> bytes:

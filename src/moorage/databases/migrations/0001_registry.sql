@@ -101,7 +101,6 @@ CREATE TABLE tag_event (
     at          INTEGER NOT NULL,
     by          TEXT    NOT NULL
 );
-CREATE INDEX tag_event_by_name ON tag_event (repository, name, id);
 
 -- A blob on its way in. Its repository need not exist yet, so it is named. `digest_so_far` is the
 -- sha256 of the first `received` bytes, NULL when they were not hashed from the start in one request.

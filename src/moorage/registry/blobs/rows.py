@@ -119,19 +119,18 @@ def unlink(tx: Transaction, repository_id: int, digest: Digest) -> None:
 
 def take_arrivals(tx: Transaction, repository_id: int, digests: list[Digest]) -> dict[Digest, Arrival]:
     """How each of these blobs came since a manifest last named it here; asked once, then forgotten."""
-    arrivals: dict[Digest, Arrival] = {}
-    for digest in digests:
-        row = tx.one(
-            "SELECT arrival FROM repository_blob WHERE repository = ? AND digest = ? AND arrival IS NOT NULL",
+    marks = ", ".join("?" * len(digests))
+    found = tx.all(
+        "SELECT digest, arrival FROM repository_blob"
+        f" WHERE repository = ? AND arrival IS NOT NULL AND digest IN ({marks})",
+        (repository_id, *digests),
+    )
+    for digest, _ in found:
+        tx.run(
+            "UPDATE repository_blob SET arrival = NULL WHERE repository = ? AND digest = ?",
             (repository_id, digest),
         )
-        if row is not None:
-            arrivals[digest] = row[0]
-            tx.run(
-                "UPDATE repository_blob SET arrival = NULL WHERE repository = ? AND digest = ?",
-                (repository_id, digest),
-            )
-    return arrivals
+    return {Digest(digest): arrival for digest, arrival in found}
 
 
 async def find_generation(db: Database, digest: Digest) -> tuple[int, bool]:

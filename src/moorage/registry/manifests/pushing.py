@@ -106,20 +106,21 @@ def _store(tx: Transaction, push: _Push) -> _Travelled:
     repository_id = ensure_repository(tx, push.repository)
     _check_precondition(tx, repository_id, push)
     edges, depth, blob_sizes = _resolve(tx, repository_id, push)
-    digests = digest_of(push.payload, SHA256), digest_of(push.payload, SHA512)
+    sha256 = push.digest if algorithm_of(push.digest) == SHA256 else digest_of(push.payload, SHA256)
+    sha512 = push.digest if algorithm_of(push.digest) == SHA512 else digest_of(push.payload, SHA512)
     rows.put(
         tx,
         repository_id,
         push.manifest,
         push.payload,
-        digests,
+        (sha256, sha512),
         algorithm_of(push.digest),
         depth,
         push.pushed_by,
     )
-    rows.put_references(tx, repository_id, digests[0], edges)
+    rows.put_references(tx, repository_id, sha256, edges)
     for tag in push.tags:
-        tag_rows.move(tx, repository_id, tag, digests[0], algorithm_of(push.digest), push.pushed_by)
+        tag_rows.move(tx, repository_id, tag, sha256, algorithm_of(push.digest), push.pushed_by)
     return _count_travelled(tx, repository_id, blob_sizes)
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -11,7 +10,7 @@ from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.oci.digest import SHA512, Algorithm, Digest, algorithm_of
 from moorage.oci.manifest import Kind, Manifest
-from moorage.oci.names import RepositoryName, Tag
+from moorage.oci.names import RepositoryName
 
 
 class StoredManifest(msgspec.Struct, frozen=True, gc=False):
@@ -93,38 +92,34 @@ def put(
     algorithm: Algorithm,
     depth: int,
     pushed_by: str,
-) -> bool:
-    """Store a manifest under its (sha256, sha512) digests; False when it was there already."""
-    values: tuple[Any, ...] = (
-        repository_id,
-        *digests,
-        algorithm,
-        manifest.media_type,
-        manifest.artifact_type,
-        manifest.subject.digest if manifest.subject else None,
-        depth,
-        len(payload),
-        json.dumps(manifest.annotations, ensure_ascii=False) if manifest.subject else "{}",
-        payload,
-        now_ms(),
-        pushed_by,
-    )
-    if find_held(tx, repository_id, digests[0]) is not None:
-        tx.run(
-            "UPDATE manifest SET algorithm = ?, media_type = ?, artifact_type = ?, pushed_at = ?, pushed_by = ?"
-            " WHERE repository = ? AND digest = ?",
-            (algorithm, values[4], values[5], values[11], pushed_by, repository_id, digests[0]),
-        )
-        return False
+) -> None:
+    """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again."""
+    subject = manifest.subject
     tx.run(
         """
         INSERT INTO manifest (repository, digest, sha512, algorithm, media_type, artifact_type, subject,
             depth, size, annotations, payload, pushed_at, pushed_by)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (repository, digest) DO UPDATE SET algorithm = excluded.algorithm,
+            media_type = excluded.media_type, artifact_type = excluded.artifact_type,
+            pushed_at = excluded.pushed_at, pushed_by = excluded.pushed_by
         """,
-        values,
+        (
+            repository_id,
+            *digests,
+            algorithm,
+            manifest.media_type,
+            manifest.artifact_type,
+            subject.digest if subject else None,
+            depth,
+            len(payload),
+            # only a referrer's are ever shown
+            json.dumps(manifest.annotations, ensure_ascii=False) if subject else "{}",
+            payload,
+            now_ms(),
+            pushed_by,
+        ),
     )
-    return True
 
 
 def put_references(
@@ -182,11 +177,3 @@ async def _both_digests(db: Database, repository: RepositoryName, digest: Digest
 
 def _marks(values: list[str]) -> str:
     return ", ".join("?" * len(values))
-
-
-def list_tags_of(tx: Transaction, repository_id: int, digest: Digest) -> list[Tag]:
-    """The tags of a manifest."""
-    return [
-        Tag(row[0])
-        for row in tx.all("SELECT name FROM tag WHERE repository = ? AND digest = ?", (repository_id, digest))
-    ]
