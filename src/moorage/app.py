@@ -107,7 +107,8 @@ def prepare(settings: Settings) -> int:
         lock = os.open(data / "moorage.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartRefused(
-            f"cannot use the data folder {data}: {error.strerror}. Choose another with --data or mend its owner."
+            f"cannot use the data folder {data}: {error.strerror}."
+            " Mend its owner, or choose another with --data."
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,7 +8,7 @@ the route's, so a repository may have any of them in its name.
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import lru_cache
 
 import structlog
@@ -89,17 +89,14 @@ class Dispatcher:
         route, name = "unknown", None
         try:
             path = scope["raw_path"]
-            if request.method not in _METHODS:
-                raise MethodNotAllowed(allow=", ".join(_METHODS))
             find = _find_remembered if len(path) <= _PATH_REMEMBERED_MAX_BYTES else _find
+            _check_method(request.method, _METHODS)
             route, name, reference, endpoints = find(path)
             if route == "operations":
-                reply = await self._operations.answer(request, scope["raw_path"])
+                reply = await self._operations.answer(request, path)
             else:
-                endpoint = endpoints.get(request.method)
-                if endpoint is None:
-                    raise MethodNotAllowed(allow=", ".join(endpoints))
-                reply = await endpoint(self._services, request, name, reference)
+                _check_method(request.method, endpoints)
+                reply = await endpoints[request.method](self._services, request, name, reference)
         except RegistryError as refusal:
             reply = render(refusal, name)
         except Exception:
@@ -214,6 +211,12 @@ def _decode_name(raw: bytes) -> str | None:
     """A repository name that was sent with percent signs: no segment may hide a separator."""
     segments = [decode_segment(segment) for segment in raw.split(b"/")]
     return None if None in segments else "/".join(segment or "" for segment in segments)
+
+
+def _check_method(method: str, allowed: Collection[str]) -> None:
+    """Raises MethodNotAllowed (405)."""
+    if method not in allowed:
+        raise MethodNotAllowed(allow=", ".join(allowed))
 
 
 def _shown(raw: bytes) -> str:

@@ -40,9 +40,9 @@ def _check_loopback(settings: Settings) -> None:
         is_loopback = False
     if not is_loopback:
         typer.echo(
-            f"moorage: refusing to listen on {host}: there are no accounts and no TLS yet, so anyone who reaches\n"
-            "this address could read, replace and delete every image. Listen on 127.0.0.1 and put a proxy with TLS\n"
-            "and passwords in front of it.",
+            f"moorage: refusing to listen on {host}: there are no accounts and no TLS yet, so anyone who\n"
+            "reaches this address could read, replace and delete every image. Listen on 127.0.0.1 and put a\n"
+            "proxy with TLS and passwords in front of it.",
             err=True,
         )
         raise typer.Exit(1)

@@ -35,10 +35,9 @@ class Sweep:
         """Wait to be the one, then sweep for as long as this worker lives."""
         fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while not _is_locked(fd):
-                await asyncio.sleep(EVERY_S)
             while True:
-                await self._sweep()
+                if _is_locked(fd):
+                    await self._sweep()
                 await asyncio.sleep(EVERY_S)
         finally:
             os.close(fd)
@@ -56,6 +55,7 @@ class Sweep:
 
 
 def _is_locked(fd: int) -> bool:
+    """Whether this process holds the lock, now or already."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

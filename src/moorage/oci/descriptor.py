@@ -13,6 +13,8 @@ from moorage.errors import DigestInvalid, ManifestInvalid
 from moorage.oci.digest import Digest, parse_digest
 
 SIZE_MAX_BYTES = 2**63 - 1
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_IETF_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
 _KEYS = frozenset({"mediatype", "digest", "size", "urls", "annotations", "data", "artifacttype", "platform"})
 _SPELLED = frozenset(
     {"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"}
@@ -75,6 +77,16 @@ def _urls(value: Any, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """`is_global` alone takes addresses that lead back inside by NAT64, 6to4 or as old site-local ones."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.is_global and address not in _IETF_PROTOCOLS
+    inner = address.ipv4_mapped or address.sixtofour
+    if inner is None and address in _NAT64:
+        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.is_global and not address.is_site_local and (inner is None or _is_public(inner))
+
+
 def _is_public_url(url: str) -> bool:
     """Whether clients can be sent there: no file, no credentials, no address inside someone's network."""
     try:
@@ -85,7 +97,7 @@ def _is_public_url(url: str) -> bool:
     if parts.scheme not in {"http", "https"} or not host or "@" in parts.netloc or "\\" in url:
         return False
     try:
-        return ipaddress.ip_address(host).is_global
+        return _is_public(ipaddress.ip_address(host))
     except ValueError:
         # A name, then: one whose last label is a number is an address in disguise (0x7f.1, 2130706433)
         last = host.rstrip(".").rpartition(".")[2]

@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
             return True
         return self._current is not None
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's
         """The client is gone."""
         self.is_lost = True
         self.worker.connections.discard(self)
@@ -295,7 +295,7 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _refuse(self, status: int) -> None:
-        """Answer what is no request, then close. A reply under way is not disturbed: it ends the connection."""
+        """Answer what is no request, then close. A reply under way is not disturbed, but is the last."""
         incoming, self._incoming = self._incoming, None
         if self._current is not None:
             self._current.is_kept = False

@@ -46,7 +46,7 @@ def listen(host: str, port: int, count: int) -> list[socket.socket]:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             one.bind((host, port))
             one.listen(_BACKLOG)
-            one.setblocking(False)
+            one.setblocking(False)  # noqa: FBT003 - the library's
     except OSError:
         for one in sockets:
             one.close()

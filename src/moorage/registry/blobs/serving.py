@@ -48,7 +48,7 @@ class BlobServer:
     async def find(self, repository: RepositoryName, digest: Digest) -> Blob:
         """A blob that this repository holds and whose file is there.
 
-        Whoever is told so need not push it: if nothing else keeps it, its lease is renewed, off the reply's path.
+        Whoever is told so need not push it: if nothing else keeps it, its lease is renewed, behind the reply.
 
         Raises BlobUnknown (404).
         """

@@ -168,8 +168,8 @@ async def list_referrers(
 async def _both_digests(db: Database, repository: RepositoryName, digest: Digest) -> list[str]:
     column = "sha512" if algorithm_of(digest) == SHA512 else "digest"
     row = await db.one(
-        f"SELECT m.digest, m.sha512 FROM repository r JOIN manifest m ON m.repository = r.id AND m.{column} = ?"
-        " WHERE r.name = ?",
+        "SELECT m.digest, m.sha512 FROM repository r"
+        f" JOIN manifest m ON m.repository = r.id AND m.{column} = ? WHERE r.name = ?",
         (digest, repository),
     )
     return [digest] if row is None else [row[0], row[1]]

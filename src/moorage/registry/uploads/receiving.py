@@ -84,7 +84,7 @@ class _Writer:
 
 
 def _append(file: UploadFile, pieces: Sequence[bytes], hashes: Hashes | None) -> None:
-    # one buffer: hashing and writing let other threads run, and handing over for each piece costs more than a copy
+    # one buffer: hashing and writing let other threads run, which costs more for each piece than a copy
     batch = b"".join(pieces)
     if hashes is not None:
         hashes.update(batch)

@@ -110,12 +110,12 @@ class Uploads:
         Durable when this returns. A wrong digest ends the upload.
         Raises as `append` does, and DigestInvalid (400).
         """
-        async with self._held(repository, upload_id, chunk) as (upload, file):
+        async with self._held(repository, upload_id, chunk) as (begun, file):
             algorithms = wanted(chunk.length, algorithm_of(digest))
-            hashes = Hashes(algorithms) if upload.received == 0 else None
-            before = upload.received
-            upload = await self._take(upload, file, chunk, hashes, record=False)
-            if upload.received > before and hashes is None:
+            hashes = Hashes(algorithms) if begun.received == 0 else None
+            upload = await self._take(begun, file, chunk, hashes, record=False)
+            is_known = hashes is not None or upload.received == begun.received
+            if not is_known:
                 upload = replace(upload, digest_so_far=None)
             blob = await self._in_thread(self._identify, upload, file, digest, hashes)
             if digest not in {blob.digest, blob.sha512}:
