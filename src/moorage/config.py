@@ -5,6 +5,7 @@ docs/configuration.md are made from what stands here. A use case is given its se
 """
 
 import os
+import re
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 T = TypeVar("T")
 
@@ -55,7 +58,7 @@ class ServerSettings:
         """What an operator must mend, as (key, sentence)."""
         found = []
         host, _, port = self.listen.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the last port
+        if not host or _PORT.fullmatch(port) is None or int(port) > 65535:  # noqa: PLR2004 - the last port
             found.append(("listen", f"want HOST:PORT, as 127.0.0.1:5000; this is {self.listen!r}"))
         if not 0 <= self.workers <= 256:  # noqa: PLR2004 - metrics.WORKERS_MAX
             found.append(("workers", "want 0 to 256"))

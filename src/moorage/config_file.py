@@ -1,6 +1,7 @@
 """Settings from a TOML file and the environment: all problems found at once, in the operator's words."""
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -117,17 +118,24 @@ def _nearest(name: str, names: list[str]) -> str:
 
 
 def _line_of(text: str, key: str, section: str | None) -> int:
-    """The line where a key stands: tomllib does not tell."""
-    inside = section is None
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
-        if header:
-            inside = header[1] == section or (section is None and header[1].split(".")[0] == key)
-            if section is None and inside:
+    """The line where a key stands, or the section itself: tomllib does not tell."""
+    name = rf"[\"']?{re.escape(key)}[\"']?"
+    lines = list(enumerate(text.splitlines(), 1))
+    if section is None:
+        headers = [number for number, line in lines if re.match(rf"\s*\[+\s*{name}\s*[\].]", line)]
+        if headers:
+            return headers[0]
+    else:
+        is_inside = False
+        for number, line in lines:
+            header = re.match(r"\s*\[+\s*[\"']?([^\]\"']+?)[\"']?\s*\]", line)
+            if header:
+                is_inside = header[1] == section
+            elif is_inside and re.match(rf"\s*{name}\s*[.=]", line):
                 return number
-        elif inside and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", line):
-            return number
-    return 1
+    # written in some rarer way: a dotted key, an inline table
+    word = re.compile(rf"(?<![\w-]){re.escape(key)}(?![\w-])")
+    return next((number for number, line in lines if word.search(line)), 1)
 
 
 def _convert(raw: object, kind: Any) -> object:
@@ -158,7 +166,10 @@ def _duration(raw: object) -> timedelta:
     match = _DURATION.fullmatch(str(raw))
     if match is None:
         raise ValueError(f"want a duration as 30s, 5m, 24h or 7d; this is {raw!r}")
-    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    except OverflowError as error:
+        raise ValueError(f"longer than anything lasts: {raw!r}") from error
 
 
 def _switch(raw: object) -> bool:
@@ -182,7 +193,8 @@ def render(value: object) -> str:
         case timedelta():
             return f'"{_render_duration(value)}"'
         case _:
-            return f'"{value}"'
+            # a JSON string is a TOML basic string, but for DEL
+            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
 def _render_bytes(value: int) -> str:

@@ -4,14 +4,16 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
 `detail` is shown to the client, so it holds nothing that the client may not know.
 
     RegistryError
-      NameInvalid NameUnknown                                   repositories
-      DigestInvalid SizeInvalid BlobUnknown                     blobs
-      UploadUnknown ChunkOutOfOrder UploadBusy TooManyUploads   uploads
+      NameInvalid NameUnknown                                    repositories
+      DigestInvalid SizeInvalid BlobUnknown                      blobs
+      UploadUnknown ChunkOutOfOrder UploadBusy TooManyUploads    uploads
+      BodyTooLarge BodyTooSlow BodyCut EncodingUnsupported       bodies
       ManifestUnknown ManifestInvalid ManifestTooLarge ManifestBlobUnknown TagInvalid TooManyTags
-      PageInvalid RangeUnsatisfiable PreconditionFailed
-      Unsupported MethodNotAllowed RouteUnknown BodyTooLarge BodyTooSlow
-      HeadersTooLarge TargetTooLong EncodingUnsupported
-      Unavailable (StorageReadOnly, StorageFull, DatabaseBusy)
+      PageInvalid RangeUnsatisfiable PreconditionFailed Unsupported MethodNotAllowed RouteUnknown
+      RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
+      StorageFailed                                                   the disk failed during this one
+      Unavailable                                                     not now
+        StorageReadOnly StorageFull DatabaseBusy DatabaseFull
 
 Source: distribution-spec main (967efdc), "Error Codes"; statuses as the clients expect them.
 """

@@ -21,7 +21,7 @@ def configure(settings: LogSettings) -> None:
         processors += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     else:
         processors += [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(_json),
         ]
     structlog.configure(

@@ -90,7 +90,6 @@ class Dispatcher:
         try:
             path = scope["raw_path"]
             find = _find_remembered if len(path) <= _PATH_REMEMBERED_MAX_BYTES else _find
-            _check_method(request.method, _METHODS)
             route, name, reference, endpoints = find(path)
             if route == "operations":
                 reply = await self._operations.answer(request, path)
@@ -204,6 +203,9 @@ def _find_plain(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoi
         return "catalog", _NO_NAME, "", _CATALOG
     if path.startswith(b"/v2/"):
         raise RouteUnknown(path=_shown(path))
+    if not path.startswith(b"/"):
+        # CONNECT host:port, OPTIONS *
+        raise MethodNotAllowed(allow=", ".join(_METHODS))
     return "operations", _NO_NAME, "", {}
 
 

@@ -28,6 +28,10 @@ class QueryInvalid(ValueError):
     """A query string that cannot be read in one way."""
 
 
+class QueryTooLong(QueryInvalid):
+    """More fields than any request needs."""
+
+
 class Request:
     """A request as the endpoints see it. `name` and `reference` are what the route cut from the path."""
 
@@ -53,9 +57,11 @@ class Request:
         self._body_rate = body_rate
 
     def header(self, name: bytes) -> str | None:
-        """A header's value; the last line of it where a client sent several."""
-        value = self.headers.get(name)
-        return None if value is None else value.decode("latin-1")
+        """A header's value; where a client sent several lines, they are one list (RFC 9110, 5.3)."""
+        if name not in self.headers:
+            return None
+        values = [value for key, value in self.scope["headers"] if key == name]
+        return b", ".join(values).decode("latin-1")
 
     @property
     def content_length(self) -> int | None:
@@ -74,18 +80,15 @@ class Request:
     def query(self) -> list[tuple[str, str]]:
         """The query's fields in their order.
 
-        Raises QueryInvalid for bad UTF-8 and for more fields than any request needs.
+        Raises QueryInvalid for bad UTF-8, QueryTooLong for more fields than any request needs.
         """
         raw = self.scope["query_string"]
         if not raw:
             return []
+        if raw.count(b"&") >= _QUERY_FIELDS_MAX:
+            raise QueryTooLong
         try:
-            return parse_qsl(
-                raw.decode("ascii"),
-                keep_blank_values=True,
-                errors="strict",
-                max_num_fields=_QUERY_FIELDS_MAX,
-            )
+            return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
         except ValueError as error:
             raise QueryInvalid(str(error)) from error
 

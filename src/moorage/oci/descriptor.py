@@ -80,11 +80,12 @@ def _urls(value: Any, where: str) -> tuple[str, ...]:
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """`is_global` alone takes addresses that lead back inside by NAT64, 6to4 or as old site-local ones."""
     if isinstance(address, ipaddress.IPv4Address):
-        return address.is_global and address not in _IETF_PROTOCOLS
+        return address.is_global and not address.is_multicast and address not in _IETF_PROTOCOLS
     inner = address.ipv4_mapped or address.sixtofour
     if inner is None and address in _NAT64:
         inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.is_global and not address.is_site_local and (inner is None or _is_public(inner))
+    is_inside = address.is_site_local or address.is_multicast or not address.is_global
+    return not is_inside and (inner is None or _is_public(inner))
 
 
 def _is_public_url(url: str) -> bool:

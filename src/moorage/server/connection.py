@@ -112,7 +112,8 @@ class Connection(asyncio.Protocol):
         self._incoming: Exchange | None = None
         self._since = 0.0
         self._is_idle = True
-        self._is_closing = False
+        self._is_closing = self._is_failed = False
+        self._last_words: int | None = None
         self._lingered_bytes = 0
         self._writable: asyncio.Future[None] | None = None
         self._stalled: tuple[float, int] | None = None
@@ -137,7 +138,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if self._is_closing:
+        if self._is_closing or self._is_failed:
             self._lingered_bytes += len(data)
             if self._lingered_bytes > _LINGER_MAX_BYTES:
                 self.abort()
@@ -147,14 +148,13 @@ class Connection(asyncio.Protocol):
             self._since = self.worker.loop.time()
         try:
             self._parser.feed_data(data)
-        except _Refused as refusal:
-            self._refuse(refusal.status)
         except httptools.HttpParserUpgrade:
-            # no upgrade is offered: the request was answered as it stands, nothing more is read
-            self._end_after_upgrade()
+            # no upgrade is offered: the request is answered as it stands, and is the last
+            self._fail(None)
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(cause.status if isinstance(cause, _Refused) else 400)
+            self._fail(cause.status if isinstance(cause, _Refused) else 400)
+        self._go_on()
 
     def eof_received(self) -> bool:
         """The client will send no more; it may still want its replies."""
@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._headers_bytes = 0
         self._hosts = 0
-        self._expects_continue = False
+        self._has_body = self._expects_continue = False
 
     def on_message_begin(self) -> None:
         """A request begins; it may be the next of several."""
@@ -219,8 +219,12 @@ class Connection(asyncio.Protocol):
             self._hosts += 1
         elif name == b"expect":
             self._expects_continue = value.lower() == b"100-continue"
-        elif name == b"transfer-encoding" and value.lower() != b"chunked":
-            raise _Refused(400)
+        elif name == b"content-length":
+            self._has_body = self._has_body or value != b"0"
+        elif name == b"transfer-encoding":
+            self._has_body = True
+            if value.lower() != b"chunked":
+                raise _Refused(400)
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -249,11 +253,10 @@ class Connection(asyncio.Protocol):
         }
         exchange = Exchange(self, scope, is_kept=self._parser.should_keep_alive() and version != "1.0")
         exchange.expects_continue = self._expects_continue
+        if not self._has_body:
+            exchange.end_body()
         self._incoming = exchange
-        if self._current is None:
-            self._start(exchange)
-        else:
-            self._waiting.append(exchange)
+        self._waiting.append(exchange)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -268,9 +271,17 @@ class Connection(asyncio.Protocol):
 
     # requests and replies
 
-    def _start(self, exchange: "Exchange") -> None:
-        self._current = exchange
-        exchange.start()
+    def _go_on(self) -> None:
+        """Start the next request if none is under way; after the last one, what has to be said."""
+        while self._current is None and not self.is_lost and not self._is_closing:
+            if self._waiting:
+                self._current = self._waiting.popleft()
+                self._current.start()
+            elif self._last_words is not None:
+                status, self._last_words = self._last_words, None
+                self._refuse(status)
+            else:
+                return
 
     def finished(self, exchange: "Exchange") -> None:
         """A reply is out, or the application gave up: go on with the next request, or close."""
@@ -282,38 +293,38 @@ class Connection(asyncio.Protocol):
         elif not exchange.is_kept or self.worker.is_stopping:
             self._waiting.clear()
             self._close(is_listening=exchange.is_announced)
-        elif self._waiting:
-            self._start(self._waiting.popleft())
-        else:
+        elif not self._waiting and self._last_words is None:
             self._is_idle = self._incoming is None
             self._since = self.worker.loop.time()
             self.resume_reading()
+        else:
+            # from the loop, not from here: a long row of requests must not become a deep stack
+            self.worker.loop.call_soon(self._go_on)
 
     def resume_reading(self) -> None:
         """Take more of what the client sends."""
         if not self.transport.is_closing() and not self.transport.is_reading():
             self.transport.resume_reading()
 
-    def _refuse(self, status: int) -> None:
-        """Answer what is no request, then close. A reply under way is not disturbed, but is the last."""
+    def _fail(self, status: int | None) -> None:
+        """Read no further. What came whole before is answered; then `status` is, if there is one."""
         incoming, self._incoming = self._incoming, None
-        if self._current is not None:
-            self._current.is_kept = False
-            self._waiting.clear()
-            if incoming is not None:
-                # the body's framing broke; the application is told and may still answer
-                incoming.break_body()
-            else:
-                self._is_closing = True
-            return
+        if incoming is not None and incoming.is_announced:
+            # it was the body that broke: the application is told, and answers
+            incoming.break_body()
+        elif status is None or self._is_failed:
+            for exchange in (self._current, *self._waiting):
+                if exchange is not None:
+                    exchange.is_kept = False
+        else:
+            self._last_words = status
+        self._is_failed = True
+
+    def _refuse(self, status: int) -> None:
+        """Answer what is no request, then close."""
         headers, body = self.worker.refuse(status)
         self.transport.write(head(status, headers, self.worker.date(), is_kept=False) + body)
         self._close(is_listening=True)
-
-    def _end_after_upgrade(self) -> None:
-        if self._current is not None:
-            self._current.is_kept = False
-        self._is_closing = True
 
     def _close(self, *, is_listening: bool) -> None:
         """Close so that the last reply arrives: one who still writes is listened to for a moment.

@@ -27,6 +27,9 @@ async def head(services: Services, request: Request, name: RepositoryName, refer
     """All the headers of a GET and no body."""
     digest = parse_digest(reference)
     blob = await services.blobs.find(name, digest)
+    if_none_match = request.header(b"if-none-match")
+    if if_none_match is not None and matches(if_none_match, digest):
+        return Reply(304, _headers(blob, digest))
     return Reply(200, [*_headers(blob, digest), (b"content-length", b"%d" % blob.size)])
 
 

@@ -33,7 +33,7 @@ _JSON: Header = (b"content-type", b"application/json")
 
 def render(refusal: RegistryError, repository: str | None = None) -> Reply:
     """The reply that tells a refusal, with the headers that its status or the protocol ask for."""
-    body = msgspec.json.encode({"errors": refusal.entries})
+    body = msgspec.json.encode({"errors": refusal.entries}, enc_hook=_plain)
     headers = [_JSON, API_VERSION, NOSNIFF, (b"content-length", b"%d" % len(body))]
     match refusal:
         case ChunkOutOfOrder() if repository is not None:
@@ -42,11 +42,16 @@ def render(refusal: RegistryError, repository: str | None = None) -> Reply:
             headers.append((b"content-range", b"bytes */%d" % refusal.size))
         case MethodNotAllowed():
             headers.append((b"allow", refusal.allow.encode()))
-        case TooManyUploads():
+        case TooManyUploads() | TooManyRequests():
             headers.append((b"retry-after", b"60"))
         case Unavailable():
             headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
     return Reply(refusal.status, headers, body)
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for: numbers with a type of their own, and anything else as text."""
+    return int(value) if isinstance(value, int) else str(value)
 
 
 def refuse(status: int) -> tuple[list[Header], bytes]:

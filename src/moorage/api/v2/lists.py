@@ -4,6 +4,8 @@ Source: distribution-spec main (967efdc), "Listing Tags", "Listing Referrers"; t
 Docker's, kept because clients ask for it.
 """
 
+import re
+
 import msgspec
 
 from moorage.api.exchange import API_VERSION, NOSNIFF, Header, Reply, Request
@@ -22,6 +24,7 @@ REFERRERS_PAGE_MAX_BYTES = 3 * 1024 * 1024
 """Clients cap what they read of a page at 4 MiB."""
 
 _ARTIFACT_TYPES_MAX = 20
+_ROW_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 async def tags(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
@@ -72,7 +75,7 @@ async def referrers(services: Services, request: Request, name: RepositoryName, 
     types = [value for key, value in page.fields if key == "artifactType"]
     if len(types) > _ARTIFACT_TYPES_MAX:
         raise PageInvalid(reason=f"more than {_ARTIFACT_TYPES_MAX} artifactType filters")
-    if page.last and not page.last.isdecimal():
+    if page.last and _ROW_ID.fullmatch(page.last) is None:
         raise PageInvalid(reason="last is what the Link header gave")
     after = int(page.last or 0)
     found: list[Referrer] = []

@@ -3,7 +3,16 @@
 Source: distribution-spec main (967efdc).
 """
 
-from moorage.api.exchange import API_VERSION, EMPTY, NOSNIFF, Header, QueryInvalid, Reply, Request
+from moorage.api.exchange import (
+    API_VERSION,
+    EMPTY,
+    NOSNIFF,
+    Header,
+    QueryInvalid,
+    QueryTooLong,
+    Reply,
+    Request,
+)
 from moorage.api.v2.conditions import etag, matches
 from moorage.api.v2.locations import manifest_location
 from moorage.api.v2.services import Services
@@ -82,8 +91,10 @@ def _target(request: Request, reference: str) -> tuple[Digest | None, list[Tag]]
     """What the manifest is pushed as: a digest, and tags."""
     try:
         fields = [value for key, value in request.query() if key == "tag"]
+    except QueryTooLong as error:
+        raise TooManyTags(max=TAGS_MAX) from error
     except QueryInvalid as error:
-        raise TooManyTags(reason=str(error)) from error
+        raise TagInvalid(reason="the query is malformed") from error
     if len(fields) > TAGS_MAX:
         raise TooManyTags(max=TAGS_MAX)
     if ":" not in reference:

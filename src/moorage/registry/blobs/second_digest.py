@@ -11,10 +11,12 @@ from concurrent.futures import Executor
 import structlog
 
 from moorage.database import Database
+from moorage.errors import StorageFailed
 from moorage.oci.digest import SHA512, Digest, encoded_of
 from moorage.registry.blobs import rows
 from moorage.registry.blobs.rows import Blob
-from moorage.registry.blobs.store import BlobFile, BlobStore
+from moorage.registry.blobs.store import BlobDamaged, BlobFile, BlobStore
+from moorage.threads import in_thread
 
 _READ_BYTES = 1024 * 1024
 _BATCH = 20
@@ -49,6 +51,10 @@ class SecondDigests:
             return
         try:
             sha256, sha512 = await self._hash(file, blob.size)
+        except (BlobDamaged, StorageFailed) as error:
+            # whoever pulls it is told, and takes it out of service
+            log.warning("second_digest_failed", digest=blob.digest, reason=str(error))
+            return
         finally:
             file.close()
         if sha256 == encoded_of(blob.digest):
@@ -67,6 +73,6 @@ class SecondDigests:
 
         for offset in range(0, size, _READ_BYTES):
             started = loop.time()
-            await loop.run_in_executor(self._threads, hash_piece, offset)
+            await in_thread(self._threads, hash_piece, offset)
             await asyncio.sleep((loop.time() - started) * _REST_SHARE)
         return sha256.hexdigest(), sha512.hexdigest()

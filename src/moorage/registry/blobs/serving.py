@@ -23,6 +23,7 @@ from moorage.registry.blobs import rows
 from moorage.registry.blobs.rows import Blob
 from moorage.registry.blobs.store import BlobDamaged, BlobFile, BlobStore, Piece
 from moorage.registry.repositories.rows import find_repository
+from moorage.threads import in_thread
 
 PIECE_MAX_BYTES = 1024 * 1024
 PIECE_MIN_BYTES = 64 * 1024
@@ -112,15 +113,12 @@ class BlobServer:
                 yield piece
             return
         hasher = hashlib.sha256()
-        loop = asyncio.get_running_loop()
         self._hashing += 1
         try:
             offset = 0
             while offset < blob.size:
                 length = min(self._piece_bytes(), blob.size - offset)
-                content = await loop.run_in_executor(
-                    self._threads, _read_and_hash, file, offset, length, hasher
-                )
+                content = await in_thread(self._threads, _read_and_hash, file, offset, length, hasher)
                 offset += length
                 if offset == blob.size:
                     self._check(blob, file, hasher.hexdigest())
@@ -130,14 +128,13 @@ class BlobServer:
 
     async def read_part(self, file: BlobFile, part: ByteRange) -> AsyncGenerator[Piece, None]:
         """A part of a blob in pieces. A part cannot be checked against the digest of the whole."""
-        loop = asyncio.get_running_loop()
         offset, end = part.first, part.last + 1
         while offset < end:
             length = min(PIECE_MAX_BYTES, end - offset)
             piece: Piece | None = file.part_in_memory(offset, length)
             if piece is None:
                 length = min(PIECE_COLD_BYTES, length)
-                piece = await loop.run_in_executor(self._threads, file.read, offset, length)
+                piece = await in_thread(self._threads, file.read, offset, length)
             yield piece
             offset += length
 

@@ -6,11 +6,12 @@ than two batches are in memory.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 
 from moorage.errors import BodyTooLarge
 from moorage.registry.blobs.store import UploadFile
 from moorage.registry.uploads.hashing import Hashes
+from moorage.threads import ended
 
 GATHER_BYTES = 1024 * 1024
 SYNC_EVERY_BYTES = 32 * 1024 * 1024
@@ -53,14 +54,13 @@ class _Writer:
         self._file = file
         self._hashes = hashes
         self._batch: asyncio.Future[None] | None = None
-        self._early_sync: Future[None] | None = None
+        self._early_sync: asyncio.Future[None] | None = None
         self._synced_bytes = file.size
 
     async def write(self, pieces: Sequence[bytes]) -> None:
         await self._settle()
-        self._batch = asyncio.get_running_loop().run_in_executor(
-            self._threads, _append, self._file, pieces, self._hashes
-        )
+        loop = asyncio.get_running_loop()
+        self._batch = loop.run_in_executor(self._threads, _append, self._file, pieces, self._hashes)
 
     async def finish(self, pieces: Sequence[bytes]) -> None:
         await self._settle()
@@ -68,19 +68,20 @@ class _Writer:
             await self.write(pieces)
             await self._settle()
         if self._early_sync is not None:
-            await asyncio.wrap_future(self._early_sync)
+            await ended(self._early_sync)
 
     async def _settle(self) -> None:
         if self._batch is not None:
-            batch, self._batch = self._batch, None
-            await batch
-        if self._file.size - self._synced_bytes >= SYNC_EVERY_BYTES and (
-            self._early_sync is None or self._early_sync.done()
-        ):
-            if self._early_sync is not None:
-                self._early_sync.result()
-            self._synced_bytes = self._file.size
-            self._early_sync = self._threads.submit(self._file.sync)
+            await ended(self._batch)
+            self._batch = None
+        if self._file.size - self._synced_bytes < SYNC_EVERY_BYTES:
+            return
+        if self._early_sync is not None:
+            if not self._early_sync.done():
+                return
+            self._early_sync.result()
+        self._synced_bytes = self._file.size
+        self._early_sync = asyncio.get_running_loop().run_in_executor(self._threads, self._file.sync)
 
 
 def _append(file: UploadFile, pieces: Sequence[bytes], hashes: Hashes | None) -> None:

@@ -39,6 +39,7 @@ from moorage.registry.uploads import rows
 from moorage.registry.uploads.hashing import Hashes, hash_file, wanted
 from moorage.registry.uploads.receiving import receive
 from moorage.registry.uploads.rows import Upload
+from moorage.threads import in_thread
 
 log = structlog.get_logger()
 
@@ -254,7 +255,7 @@ class Uploads:
         await self._in_thread(self._store.discard_upload, upload_id)
 
     async def _in_thread(self, function: Callable[[*Args], T], *arguments: *Args) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        return await in_thread(self._threads, function, *arguments)
 
 
 def _check_order(upload: Upload, chunk: Chunk) -> None:

@@ -1,0 +1,28 @@
+"""The rows, in the order they are measured and printed."""
+
+from collections.abc import Sequence
+
+from bench.blobs import BlobGet, BlobPush, BlobRanges, SmallBlobGet
+from bench.manifests import ManifestByTag, ManifestHead, ManifestPush
+from bench.memory import EndlessPush, ManyPulls
+from bench.stand import Row
+from bench.startup import Startup
+from bench.tags import TagPage
+
+
+def make_rows() -> Sequence[Row]:
+    """Make each row once: some remember what they have loaded."""
+    # The endless push is last: what a server does about 5 GB later would reach into any other row.
+    return (
+        ManifestByTag(),
+        ManifestHead(),
+        SmallBlobGet(),
+        BlobGet(),
+        BlobRanges(),
+        BlobPush(),
+        ManifestPush(),
+        TagPage(),
+        ManyPulls(),
+        Startup(),
+        EndlessPush(),
+    )

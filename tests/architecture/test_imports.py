@@ -1,0 +1,110 @@
+"""Imports run one way, and what is below the faces and edges knows of no server, driver or socket."""
+
+import ast
+
+import pytest
+
+from tests.architecture.source import Module, read_modules
+
+MODULES = read_modules()
+GROUND = ("errors", "config", "clock", "health", "database", "threads")
+"""What stands on nothing else of ours."""
+
+BELOW = ("oci", "registry", "lifecycle", *GROUND)
+OUTSIDE = (
+    "granian",
+    "apsw",
+    "socket",
+    "http",
+    "sqlite3",
+    "starlette",
+    "aiohttp",
+    "ssl",
+    "uvloop",
+    "httptools",
+)
+
+MAY_IMPORT = {
+    **dict.fromkeys(GROUND, ()),
+    "server": (),
+    "oci": ("oci", "errors"),
+    "registry.repositories": ("oci", *GROUND),
+    "registry.blobs": ("registry.repositories", "oci", *GROUND),
+    "registry.uploads": ("registry.blobs", "registry.repositories", "oci", *GROUND),
+    "registry.tags": ("registry.blobs", "registry.repositories", "oci", *GROUND),
+    "registry.manifests": ("registry.tags", "registry.blobs", "registry.repositories", "oci", *GROUND),
+    "lifecycle": ("registry", "oci", *GROUND),
+    "storage": ("registry", "oci", *GROUND),
+    "databases": ("oci", *GROUND),
+}
+"""Beside what lies in the same package. Faces and wiring may import all that is here."""
+
+
+@pytest.mark.parametrize(
+    "module", [each for each in MODULES if each.is_in(*BELOW)], ids=lambda each: each.name
+)
+def test_module_below_the_faces_and_edges_knows_nothing_outside(module: Module) -> None:
+    assert [name for name in module.imports if name.partition(".")[0] in OUTSIDE] == []
+
+
+@pytest.mark.parametrize(
+    "module", [each for each in MODULES if each.is_in(*MAY_IMPORT)], ids=lambda each: each.name
+)
+def test_module_imports_only_what_is_below_it(module: Module) -> None:
+    package = next(each for each in MAY_IMPORT if module.is_in(each))
+    allowed = tuple(f"moorage.{each}." for each in (*MAY_IMPORT[package], package))
+
+    ours = [f"{name}." for name in module.imports if name.startswith("moorage")]
+    assert [name for name in ours if not name.startswith(allowed)] == []
+
+
+@pytest.mark.parametrize(
+    "module", [each for each in MODULES if each.name != "cli.serve"], ids=lambda each: each.name
+)
+def test_no_one_but_the_command_line_knows_the_wiring(module: Module) -> None:
+    assert [name for name in module.imports if name.startswith("moorage.app")] == []
+
+
+@pytest.mark.parametrize(
+    "module", [each for each in MODULES if each.is_in("api")], ids=lambda each: each.name
+)
+def test_faces_know_no_edge(module: Module) -> None:
+    edges = ("moorage.storage", "moorage.databases", "moorage.cli", "apsw")
+
+    assert [name for name in module.imports if name.startswith(edges)] == []
+
+
+METHODS_MAX = 8
+
+
+def ports() -> list[tuple[str, ast.ClassDef]]:
+    return [
+        (f"{module.name}.{node.name}", node)
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
+    ]
+
+
+@pytest.mark.parametrize("port", ports(), ids=lambda port: port[0])
+def test_port_is_small(port: tuple[str, ast.ClassDef]) -> None:
+    methods = [node for node in port[1].body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+    assert 1 <= len(methods) <= METHODS_MAX
+
+
+def test_sql_stands_only_beside_its_noun() -> None:
+    """In `rows.py`, in the databases, and in two questions of the operators' endpoints."""
+    words = ("SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ")
+    found = {
+        module.name
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if node.value.lstrip().startswith(words)
+    }
+
+    assert {name for name in found if not name.endswith("rows") and not name.startswith("databases")} <= {
+        "api.operations"
+    }

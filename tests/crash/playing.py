@@ -1,0 +1,198 @@
+"""A case in a process of its own, which waits for its tracer, and the check of what it left, in another.
+
+The processes are forked from one that has imported everything and has no threads, so that a point costs
+a tenth of a second rather than a start of Python.
+"""
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from moorage import logs
+from moorage.app import StartRefused
+from moorage.config import LogSettings
+from moorage.databases import sqlite
+from moorage.errors import RegistryError
+from moorage.registry.uploads import receiving
+from tests.crash.cases import CASES, Client, Refused, Report, can_pull, fill
+from tests.crash.checking import check
+from tests.crash.content import KIB
+from tests.crash.inprocess import LocalRegistry
+from tests.crash.planted import PLANTED
+from tests.crash.tracing import attached
+
+PLAY_SECONDS = 30
+_PR_SET_PTRACER = 0x59616D61
+_ANYONE = ctypes.c_ulong(-1)
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload([__name__])
+
+
+@dataclass
+class Played:
+    """What a case reported before it ended; `threads` are its thread ids by what they do."""
+
+    threads: dict[str, int] = field(default_factory=dict)
+    reports: list[Report] = field(default_factory=list)
+    is_hung: bool = False
+    said: str = ""
+    """What it wrote to standard error."""
+
+    def of(self, attempt: int) -> list[Report]:
+        return [report for report in self.reports if report.attempt == attempt]
+
+
+def play(
+    case: str,
+    data: Path,
+    *,
+    planted: str | None = None,
+    attempts: int = 1,
+    log: Path | None = None,
+    trace: Callable[[dict[str, int]], tuple[int, Sequence[str]]] | None = None,
+    on_paused: Callable[[], None] = lambda: None,
+) -> Played:
+    """Run a case on a folder. `trace` says, of its threads, which one strace is to attach to, and how."""
+    played = Played()
+    ours, theirs = _processes.Pipe()
+    stderr = data.with_name(f"{data.name}.stderr")
+    stderr.touch()
+    process = _processes.Process(target=_run_case, args=(case, data, theirs, stderr, planted, attempts))
+    process.start()
+    theirs.close()
+    with ExitStack() as stack:
+        stack.callback(_end, process)
+        played.threads = ours.recv()
+        on_paused()
+        if trace is not None:
+            assert log is not None
+            thread, arguments = trace(played.threads)
+            stack.enter_context(attached(thread, log, arguments))
+        ours.send_bytes(b"go")
+        deadline = time.monotonic() + PLAY_SECONDS
+        try:
+            while ours.poll(max(0, deadline - time.monotonic())):
+                played.reports.append(Report.parse(ours.recv_bytes()))
+        except EOFError:
+            pass
+        else:
+            played.is_hung = True
+            process.kill()
+    played.said = stderr.read_text(errors="replace")
+    return played
+
+
+def check_apart(case: str, data: Path, reports: Sequence[Report], *, is_undone: bool = False) -> list[str]:
+    """Open what a case left, in a process of its own; say all that is wrong with it.
+
+    `is_undone` tells that what was refused must not be there, complete or not.
+    """
+    ours, theirs = _processes.Pipe()
+    stderr = data.with_name(f"{data.name}.stderr")
+    stderr.touch()
+    process = _processes.Process(
+        target=_run_check,
+        args=(case, data, theirs, stderr, list(reports)),
+        kwargs={"is_undone": is_undone},
+    )
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(PLAY_SECONDS):
+            return ["the check hung"]
+        found: list[str] = ours.recv()
+    except EOFError:
+        return [f"the check ended: {stderr.read_text(errors='replace')[-2000:]}"]
+    finally:
+        _end(process)
+    return found
+
+
+def fill_apart(data: Path) -> None:
+    """Make the registry that every case starts from, in a process of its own."""
+    stderr = data.with_name(f"{data.name}.stderr")
+    stderr.touch()
+    process = _processes.Process(target=_run_fill, args=(data, stderr))
+    process.start()
+    process.join(PLAY_SECONDS)
+    assert process.exitcode == 0, stderr.read_text(errors="replace")
+    process.close()
+
+
+def _end(process: multiprocessing.process.BaseProcess) -> None:
+    process.kill()
+    process.join()
+    process.close()
+
+
+def _run_case(
+    case: str, data: Path, pipe: Connection, stderr: Path, planted: str | None, attempts: int
+) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYONE, 0, 0, 0)
+    _redirect(stderr)
+    _scale_down()
+    if planted is not None:
+        PLANTED[planted].plant()
+    asyncio.run(_open_and_attempt(case, data, pipe, attempts))
+
+
+async def _open_and_attempt(case: str, data: Path, pipe: Connection, attempts: int) -> None:
+    async with LocalRegistry.open(data, disk_threads=1) as registry:
+        # both threads are at work from here on: what they do at their start is not the case's
+        await registry.db.write(lambda _: None)
+        disk = registry.disk.submit(threading.get_native_id).result()
+        (database,) = [thread.native_id for thread in threading.enumerate() if thread.name == "database"]
+        pipe.send({"loop": threading.get_native_id(), "disk": disk, "database": database})
+        pipe.recv_bytes()
+        await _attempt(case, registry, pipe, attempts)
+        os._exit(0)
+
+
+async def _attempt(case: str, registry: LocalRegistry, pipe: Connection, attempts: int) -> None:
+    client = Client(registry, lambda report: pipe.send_bytes(report.render()))
+    for attempt in range(1, attempts + 1):
+        client.attempt = attempt
+        with suppress(Refused, StartRefused, RegistryError):
+            await CASES[case](client)
+        failure = registry.health.failure
+        pulls = attempts == 1 or await can_pull(registry)
+        pipe.send_bytes(Report("END", attempt=attempt, failure=failure, pulls=pulls).render())
+    with suppress(RegistryError):
+        # what the case did not wait for comes before this
+        await registry.db.write(lambda _: None)
+
+
+def _run_check(
+    case: str, data: Path, pipe: Connection, stderr: Path, reports: list[Report], *, is_undone: bool
+) -> None:
+    _redirect(stderr)
+    pipe.send(asyncio.run(check(case, data, reports, is_undone=is_undone)))
+    os._exit(0)
+
+
+def _run_fill(data: Path, stderr: Path) -> None:
+    _redirect(stderr)
+    asyncio.run(fill(data))
+
+
+def _redirect(stderr: Path) -> None:
+    descriptor = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    logs.configure(LogSettings(level="error", format="json"))
+
+
+def _scale_down() -> None:
+    """Batches, early syncs and checkpoints come after KiB, so that a small case goes through them."""
+    receiving.GATHER_BYTES = 16 * KIB
+    receiving.SYNC_EVERY_BYTES = 32 * KIB
+    sqlite._CHECKPOINT_PAGES = 12

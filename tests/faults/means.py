@@ -1,0 +1,180 @@
+"""What faults are made with: a server started by another program, a small disk of its own, its processes."""
+
+import http.client
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.servers import ServerError, ServerProcess
+
+STOP_SECONDS = 10
+
+_MOUNT = """
+mount -t tmpfs -o "$2" tmpfs "$1"
+echo ready
+exec cat
+"""
+
+
+def do_without(reason: str) -> NoReturn:
+    """Skip the test; or fail it, where everything has to be there."""
+    if os.environ.get("MOORAGE_REQUIRE_CLIENTS") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def require(program: str, package: str) -> None:
+    """Skip the test without this program."""
+    if shutil.which(program) is None:
+        do_without(f"{program} is not installed; on Debian: apt-get install {package}")
+
+
+class WrappedServer(ServerProcess):
+    """A server that another program starts by replacing itself with it."""
+
+    def __init__(
+        self, wrapper: Sequence[str], data_dir: Path, *args: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(data_dir, *args, env=env)
+        self._command = [*wrapper, *self._command]
+        self._exit_code: int | None = None
+
+    def end_if_refused(self) -> tuple[int | None, str]:
+        """Start; the exit code, or None when it is there to stay, and what it printed."""
+        before = self.log_path.stat().st_size if self.log_path.exists() else 0
+        code = None
+        try:
+            self.start()
+        except ServerError:
+            code = self._exit_code
+        with self.log_path.open() as log:
+            log.seek(before)
+            return code, log.read()
+
+    def _end_group(self) -> int:
+        self._exit_code = super()._end_group()
+        return self._exit_code
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A tmpfs that is mounted in a namespace of its own, so nowhere else."""
+
+    mountpoint: Path
+    holder: int
+
+    @property
+    def path(self) -> Path:
+        """The disk as it is seen from outside the namespace."""
+        return Path(f"/proc/{self.holder}/root{self.mountpoint}")
+
+    @property
+    def enter(self) -> list[str]:
+        """What starts a program inside."""
+        return ["nsenter", f"--mount=/proc/{self.holder}/ns/mnt"]
+
+    @property
+    def _filler(self) -> Path:
+        return self.path / "filler"
+
+    def fill(self, *, left_bytes: int = 0) -> None:
+        """Leave no more room than this."""
+        with self._filler.open("wb", buffering=0) as file:
+            size = os.fstatvfs(file.fileno())
+            os.posix_fallocate(file.fileno(), 0, size.f_bavail * size.f_frsize - left_bytes)
+
+    def fill_inodes(self) -> None:
+        """Leave no room for another file, empty as it may be."""
+        folder = self.path / "files"
+        folder.mkdir()
+        for number in range(os.statvfs(self.path).f_ffree):
+            (folder / str(number)).touch()
+
+    def free(self) -> None:
+        """Take away what filled it."""
+        self._filler.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "files", ignore_errors=True)
+
+    def cover_read_only(self) -> None:
+        """From now on every path leads to a mount that is read-only; what is open stays as it is."""
+        at = str(self.mountpoint)
+        self._run("mount", "--bind", at, at)
+        self._run("mount", "-o", "remount,bind,ro", at)
+
+    def uncover(self) -> None:
+        self._run("umount", str(self.mountpoint))
+
+    def _run(self, *command: str) -> None:
+        subprocess.run([*self.enter, *command], check=True, timeout=STOP_SECONDS)
+
+
+@contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[SmallDisk]:
+    """A tmpfs with these mount options on `folder`; skips the test where that cannot be."""
+    require("unshare", "util-linux")
+    require("nsenter", "util-linux")
+    if os.geteuid() != 0:
+        do_without("only root can mount a small disk; run this as root")
+    folder.mkdir(parents=True)
+    with subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _MOUNT, "sh", str(folder), options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stderr is not None
+        if holder.stdout.readline() != "ready\n":
+            holder.kill()
+            do_without(f"no small disk could be mounted: {holder.stderr.read().strip()}")
+        try:
+            yield SmallDisk(folder, holder.pid)
+        finally:
+            holder.communicate(timeout=STOP_SECONDS)
+
+
+def children_of(pid: int) -> list[int]:
+    """The process's children, oldest first."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """The processor time these processes have had."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def count_descriptors(pid: int) -> int:
+    """How many files and connections a process has open."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def wait_until_ended(pid: int, seconds: float = 35) -> None:
+    """Wait until a child has ended, which stays to be reaped."""
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    wait_until(lambda: os.waitid(os.P_PID, pid, options) is not None, seconds)
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for what must come to pass; a connection that is cut says it is not so yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if is_so():
+                return
+        except (ConnectionError, http.client.HTTPException):
+            pass
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)

@@ -1,0 +1,68 @@
+"""Parts of the crash suite for every run of the tests; `make crash` has every case and every fault."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.checking import audit
+from tests.crash.linting import lint
+from tests.crash.planted import PLANTED
+from tests.crash.playing import fill_apart
+from tests.crash.power import cut_power
+from tests.crash.sweep import KILL, Workshop, recorded, sweep
+from tests.faults.means import require
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    require("strace", "strace")
+    folder = tmp_path_factory.mktemp("crash")
+    fill_apart(folder / "template")
+    yield Workshop(folder, folder / "template")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param("chunks", id="F1 blob"),
+        pytest.param("manifest", id="F2 manifest"),
+        pytest.param("delete", id="F3 deletions"),
+        pytest.param("migrate", id="F5 migration"),
+    ],
+)
+def test_kill_at_any_call_leaves_what_was_acknowledged_and_nothing_half_done(
+    workshop: Workshop, case: str
+) -> None:
+    with recorded(workshop, case) as recording:
+        outcome = sweep(workshop, case, KILL, recording)
+
+    assert outcome.damage == []
+    assert outcome.points == outcome.stopped > 20
+
+
+@pytest.mark.parametrize("case", ["blob", "manifest"])
+def test_f6_power_cut_at_any_call_leaves_what_was_acknowledged(workshop: Workshop, case: str) -> None:
+    with recorded(workshop, case) as recording:
+        assert lint(recording) == []
+        folders, damage = cut_power(workshop, case, recording)
+
+    assert damage == []
+    assert folders > 20
+
+
+@pytest.mark.parametrize("planted", [name for name, each in PLANTED.items() if "lint" in each.found_by])
+def test_f6_missing_sync_is_found_in_the_record(workshop: Workshop, planted: str) -> None:
+    with recorded(workshop, "blob", planted) as recording:
+        assert lint(recording) != []
+
+
+def test_folder_that_lost_a_file_is_found(workshop: Workshop, tmp_path: Path) -> None:
+    """The check of what is left can fail."""
+    with workshop.copy() as data:
+        blobs = sorted((data / "blobs").rglob("*.1"))
+        blobs[0].unlink()
+
+        assert any("has no file" in finding for finding in audit(data))

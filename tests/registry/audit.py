@@ -1,0 +1,84 @@
+"""What an operator's audit would find: rows and files that do not belong together."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+
+
+def audit(data: Path) -> list[str]:
+    """The faults of a data folder that is at rest, in words; none when all is well."""
+    connection = apsw.Connection(str(data / "moorage.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return [*_blobs(connection, data), *_uploads(connection, data), *_rows(connection)]
+    finally:
+        connection.close()
+
+
+def _blobs(connection: apsw.Connection, data: Path) -> Iterator[str]:
+    """I3 and I5: each live row has its file, whose bytes are those of its digest; each file has its row."""
+    files = {path.name: path for path in (data / "blobs").rglob("*") if path.is_file()}
+    live = 0, 0
+    for digest, sha512, size, generation, state in connection.execute(
+        "SELECT digest, sha512, size, generation, state FROM blob"
+    ):
+        path = files.pop(f"{digest[7:]}.{generation}", None)
+        if state != "live":
+            continue
+        live = live[0] + 1, live[1] + size
+        if path is None:
+            yield f"I3: {digest} is live and has no file of generation {generation}"
+            continue
+        content = path.read_bytes()
+        if (len(content), hashlib.sha256(content).hexdigest()) != (size, digest[7:]):
+            yield f"I3: the file of {digest} has other bytes"
+        if sha512 is not None and hashlib.sha512(content).hexdigest() != sha512[7:]:
+            yield f"I3: the sha512 of {digest} is another"
+    yield from (f"I5: {name} has no row" for name in files)
+    total = connection.execute("SELECT blobs, bytes FROM blob_total").fetchone()
+    if total != live:
+        yield f"I5: {total} counted, {live} there"
+
+
+def _uploads(connection: apsw.Connection, data: Path) -> Iterator[str]:
+    """I5: what counts of an upload is in its file; each file has its row."""
+    sizes = {path.name: path.stat().st_size for path in (data / "uploads").iterdir()}
+    for upload, received in connection.execute("SELECT id, received FROM upload"):
+        if sizes.pop(upload, 0) < received:
+            yield f"I5: upload {upload} has fewer bytes than count"
+    yield from (f"I5: the file of upload {upload} has no row" for upload in sizes)
+
+
+_ORPHANS = {
+    "I4: a tag without its manifest": """
+        SELECT t.name FROM tag t LEFT JOIN manifest m ON m.repository = t.repository AND m.digest = t.digest
+        WHERE m.digest IS NULL
+    """,
+    "I5: an edge without its manifest": """
+        SELECT e.digest FROM manifest_reference e
+        LEFT JOIN manifest m ON m.repository = e.repository AND m.digest = e.digest WHERE m.digest IS NULL
+    """,
+    "I3: a link to a blob that is not live": """
+        SELECT l.digest FROM repository_blob l LEFT JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+        WHERE b.digest IS NULL
+    """,
+    "I5: a tag whose last event says otherwise": """
+        SELECT t.name FROM tag t WHERE t.digest IS NOT (
+            SELECT to_digest FROM tag_event
+            WHERE repository = t.repository AND name = t.name ORDER BY id DESC LIMIT 1
+        )
+    """,
+    "I5: a tag that its last event put there and that is not": """
+        SELECT e.name FROM tag_event e LEFT JOIN tag t ON t.repository = e.repository AND t.name = e.name
+        WHERE e.to_digest IS NOT NULL AND t.name IS NULL AND e.id = (
+            SELECT max(id) FROM tag_event WHERE repository = e.repository AND name = e.name
+        )
+    """,
+    "I5: a row that the database calls broken": "SELECT * FROM pragma_foreign_key_check",
+}
+
+
+def _rows(connection: apsw.Connection) -> Iterator[str]:
+    for fault, sql in _ORPHANS.items():
+        yield from (f"{fault}: {row[0]}" for row in connection.execute(sql))

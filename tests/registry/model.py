@@ -1,0 +1,111 @@
+"""What a registry should hold after all that its clients did: dictionaries, and nothing else.
+
+A repository is known once something was put into it. Content goes only when a client deletes it.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from tests.content import Document, digest_of, encode
+
+EXPIRY_NS = 7 * 24 * 3600 * 10**9
+
+
+@dataclass
+class OpenUpload:
+    """A blob on its way in. Once it got nothing for a week it may be dropped, and must be by a sweep."""
+
+    repository: str
+    location: str
+    touched_ns: int
+    content: bytes = b""
+    is_open: bool = True
+    may_be_gone: bool = False
+    must_be_gone: bool = False
+
+    def touch(self, now_ns: int) -> None:
+        """Bytes came."""
+        self.touched_ns, self.may_be_gone = now_ns, False
+
+    def age(self, now_ns: int) -> None:
+        """The clock moved."""
+        self.may_be_gone = self.may_be_gone or now_ns - self.touched_ns > EXPIRY_NS
+
+    def sweep(self, now_ns: int) -> None:
+        """The registry looked for what was left alone."""
+        self.must_be_gone = self.must_be_gone or now_ns - self.touched_ns > EXPIRY_NS
+
+
+@dataclass
+class Held:
+    """What one repository holds: blobs and manifests by sha256 digest, tags by name."""
+
+    is_known: bool = False
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    manifests: dict[str, Document] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def add_blob(self, content: bytes) -> None:
+        self.is_known = True
+        self.blobs[digest_of(content)] = content
+
+    def add_manifest(self, document: Document, tags: list[str]) -> None:
+        self.is_known = True
+        digest = digest_of(encode(document))
+        self.manifests[digest] = document
+        self.tags |= dict.fromkeys(tags, digest)
+
+    def delete_manifest(self, digest: str) -> None:
+        del self.manifests[digest]
+        self.tags = {tag: target for tag, target in self.tags.items() if target != digest}
+
+    def missing(self, document: Document) -> set[str]:
+        """The digests that a manifest points at and that are not here."""
+        pointers = [document.get("config"), *document.get("layers", []), *document.get("manifests", [])]
+        found = {pointer["digest"] for pointer in pointers if pointer is not None}
+        held = set(self.blobs) | (set(self.manifests) if "manifests" in document else set())
+        return found - held
+
+    def referrers(self, subject: str) -> set[str]:
+        """The manifests here that refer to one."""
+        return {
+            digest
+            for digest, document in self.manifests.items()
+            if document.get("subject", {}).get("digest") == subject
+        }
+
+
+class Model:
+    """All repositories, all uploads, and every content and manifest that was ever seen."""
+
+    def __init__(self) -> None:
+        self.repositories: defaultdict[str, Held] = defaultdict(Held)
+        self.uploads: list[OpenUpload] = []
+        self.contents: dict[str, bytes] = {}
+        self.documents: dict[str, Document] = {}
+
+    def holders(self, digest: str) -> list[str]:
+        """The repositories that hold a blob."""
+        return [name for name, held in self.repositories.items() if digest in held.blobs]
+
+    def see_content(self, content: bytes) -> str:
+        """Remember a content; its digest."""
+        digest = digest_of(content)
+        self.contents[digest] = content
+        return digest
+
+    def see_document(self, document: Document) -> str:
+        """Remember a manifest; its digest."""
+        digest = digest_of(encode(document))
+        self.documents[digest] = document
+        return digest
+
+    def age(self, now_ns: int) -> None:
+        """The clock moved."""
+        for upload in self.uploads:
+            upload.age(now_ns)
+
+    def sweep(self, now_ns: int) -> None:
+        """The registry looked for what was left alone."""
+        for upload in self.uploads:
+            upload.sweep(now_ns)

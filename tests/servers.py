@@ -1,0 +1,177 @@
+"""Moorage as a process of its own, for the tests that need the real thing.
+
+    with ServerProcess(tmp_path / "data", "--workers", "1") as server:
+        ...                              # server.url, server.port, server.pid
+        server.kill()                    # SIGKILL, as a power cut would
+        server.start()                   # same port, same data
+        server.wait_for_event("image_pushed", repository="team/app")
+
+Standard error goes to a file beside the data, one for all restarts; `tests/conftest.py` shows it when a
+test fails.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+START_SECONDS = 30.0
+STOP_SECONDS = 35.0
+"""A drain may take 30 s."""
+
+
+def find_free_port() -> int:
+    """Return a loopback port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerError(Exception):
+    """The server did not start, or ended on its own; the message carries what it printed."""
+
+
+class ServerProcess:
+    """`moorage serve` on a loopback port, in a process group of its own.
+
+    `args` follow `serve --listen ... --data ...`. `env` is added to this process's environment,
+    from which every MOORAGE_* setting is taken out first. Use it as a context manager, or call
+    `start` and, whatever happens, `terminate`.
+    """
+
+    def __init__(
+        self, data_dir: Path, *args: str, env: Mapping[str, str] | None = None, port: int | None = None
+    ) -> None:
+        self.data_dir = data_dir
+        self.port = port or find_free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.url = f"http://{self.address}"
+        self.log_path = data_dir.with_name(f"{data_dir.name}.stderr")
+        self._command = [
+            *(sys.executable, "-m", "moorage", "serve"),
+            *("--listen", self.address, "--data", str(data_dir), *args),
+        ]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MOORAGE_")}
+        self._env = {**inherited, **(env or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.terminate()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        if self._process is None:
+            raise ServerError("the server is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start and return once GET /readyz answers 200."""
+        if self._process is not None:
+            raise ServerError("the server is running already")
+        if self.is_ready():
+            raise ServerError(f"another server answers on {self.address}")
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self.is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise ServerError(f"the server did not become ready; it printed:\n{self.log_tail()}")
+            time.sleep(0.02)
+
+    def is_ready(self) -> bool:
+        """Tell whether GET /readyz answers 200 now."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def terminate(self) -> int | None:
+        """Ask it to drain and end; return its exit code, or None if it was not running."""
+        if self._process is None:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline and not _has_ended(self._process.pid):
+            time.sleep(0.01)
+        return self._end_group()
+
+    def kill(self) -> int | None:
+        """SIGKILL the server and its workers; return its exit code, or None if it was not running."""
+        return None if self._process is None else self._end_group()
+
+    def restart(self) -> None:
+        """Drain, end and start again, on the same port and data."""
+        self.terminate()
+        self.start()
+
+    def log_tail(self, lines: int = 60) -> str:
+        """Return the end of what it printed."""
+        if not self.log_path.exists():
+            return ""
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+    def log_events(self, event: str | None = None, **fields: Any) -> list[dict[str, Any]]:
+        """Return the JSON lines of the log in order; of one event, with these values, when given."""
+        if not self.log_path.exists():
+            return []
+        found = []
+        for line in self.log_path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict) and event in {None, entry.get("event")}:
+                    found.append(entry)
+        return [entry for entry in found if all(entry.get(name) == value for name, value in fields.items())]
+
+    def wait_for_event(self, event: str, *, seconds: float = 5.0, **fields: Any) -> dict[str, Any]:
+        """Return the newest such entry; a log line may follow the reply it speaks of."""
+        deadline = time.monotonic() + seconds
+        while not (found := self.log_events(event, **fields)):
+            if time.monotonic() > deadline:
+                raise ServerError(f"no {event} with {fields} in the log:\n{self.log_tail()}")
+            time.sleep(0.02)
+        return found[-1]
+
+    def _end_group(self) -> int:
+        """Kill what is left of the group, then reap its leader: until then nobody can inherit its number."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.wait(timeout=STOP_SECONDS)
+
+
+def _has_ended(pid: int) -> bool:
+    """Tell whether a child has ended, without reaping it."""
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, pid, options) is not None
