@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import structlog
 import uvloop
@@ -70,6 +71,7 @@ async def _work(own: socket.socket, settings: Settings, health: Health, metrics:
     gc.freeze()
     gc.set_threshold(_GARBAGE_EVERY)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_failure)
     async with open_registry(settings, health, metrics) as application:
         worker = Worker(application, _limits(settings), refuse)
         server = await loop.create_server(lambda: Connection(worker), sock=own, backlog=_BACKLOG)
@@ -78,6 +80,10 @@ async def _work(own: socket.socket, settings: Settings, health: Health, metrics:
         finally:
             server.close()
             await worker.stop()
+
+
+def _log_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    log.error("task_failed", message=context.get("message"), exc_info=context.get("exception"))
 
 
 def _limits(settings: Settings) -> Limits:

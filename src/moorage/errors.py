@@ -9,7 +9,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       UploadUnknown ChunkOutOfOrder UploadBusy TooManyUploads    uploads
       BodyTooLarge BodyTooSlow BodyCut EncodingUnsupported       bodies
       ManifestUnknown ManifestInvalid ManifestTooLarge ManifestBlobUnknown TagInvalid TooManyTags
-      PageInvalid RangeUnsatisfiable PreconditionFailed Unsupported MethodNotAllowed RouteUnknown
+      PageInvalid RangeUnsatisfiable PreconditionFailed Denied Unsupported MethodNotAllowed RouteUnknown
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
       StorageFailed                                                   the disk failed during this one
       Unavailable                                                     not now
@@ -19,6 +19,9 @@ Source: distribution-spec main (967efdc), "Error Codes"; statuses as the clients
 """
 
 from typing import ClassVar
+
+SHOWN_MAX = 1_000
+"""Missing digests that one reply names."""
 
 
 class RegistryError(Exception):
@@ -124,7 +127,7 @@ class ManifestBlobUnknown(RegistryError):
     status, code, message = 400, "MANIFEST_BLOB_UNKNOWN", "manifest references a blob unknown to repository"
 
     def __init__(self, digests: list[str]) -> None:
-        super().__init__(digests=digests)
+        super().__init__(digests=digests[:SHOWN_MAX])
 
     @property
     def entries(self) -> list[dict[str, object]]:
@@ -168,6 +171,12 @@ class PreconditionFailed(RegistryError):
     """If-Match or If-None-Match does not hold for what the tag names now."""
 
     status, code, message = 412, "MANIFEST_INVALID", "precondition failed: the tag has another digest now"
+
+
+class Denied(RegistryError):
+    """Whoever asks may not do this."""
+
+    status, code, message = 403, "DENIED", "requested access to the resource is denied"
 
 
 class Unsupported(RegistryError):

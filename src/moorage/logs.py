@@ -1,5 +1,6 @@
 """The log: one event in the past tense and its keys; text for a person, JSON lines for a machine."""
 
+import json
 import sys
 
 import msgspec
@@ -33,7 +34,9 @@ def configure(settings: LogSettings) -> None:
 
 
 def _json(event: object, **_: object) -> str:
-    return msgspec.json.encode(event, enc_hook=repr).decode()
+    line = msgspec.json.encode(event, enc_hook=repr).decode()
+    # what a terminal could take for a change of direction stays a number
+    return line if line.isascii() else json.dumps(json.loads(line))
 
 
 class _Lines:

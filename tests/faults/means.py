@@ -156,6 +156,14 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process can still do anything."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def count_descriptors(pid: int) -> int:
     """How many files and connections a process has open."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())

@@ -21,6 +21,7 @@ from tests.faults.means import (
     children_of,
     count_descriptors,
     cpu_seconds,
+    is_running,
     require,
     wait_until,
     wait_until_ended,
@@ -221,12 +222,14 @@ def test_f52_killed_worker_is_replaced_while_others_serve_and_its_upload_goes_on
     parent = server.pid
     for victim in children_of(parent):
         with repository.client.open() as connection:
-            head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n\r\n"
-            connection.sendall(head.encode() + content[MIB : MIB + 1000])
+            head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n"
+            claim = f"Content-Range: {MIB}-{2 * MIB - 1}\r\n\r\n"
+            connection.sendall((head + claim).encode() + content[MIB : MIB + 1000])
             time.sleep(0.1)
 
             os.kill(victim, signal.SIGKILL)
 
+            wait_until(lambda: not is_running(victim))  # noqa: B023
             check_image(repository, old)
         wait_until(lambda: victim not in children_of(parent) and len(children_of(parent)) == 2)  # noqa: B023
 

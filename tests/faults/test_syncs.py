@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +155,40 @@ def test_f12_write_that_writes_nothing_is_no_endless_loop(
 
     assert asyncio.run(scenario()) in {500, 503, 507}
     assert left[0] > 0
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=["F9 no room", "F8 failed"])
+def test_blob_that_another_push_made_live_outlives_a_rename_that_could_not_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Both push the same bytes; the first is held before its rename until the second is acknowledged."""
+    prepare(tmp_path)
+    content = some_bytes(3000)
+    target = f"{UPLOADS}?digest={digest_of(content)}"
+    arrived, released = threading.Event(), threading.Event()
+    rename = os.rename
+
+    def rename_late(source: Path, destination: Path) -> None:
+        if not arrived.is_set():
+            arrived.set()
+            released.wait(10)
+        rename(source, destination)
+
+    async def scenario() -> None:
+        async with LocalRegistry.open(tmp_path) as registry:
+            monkeypatch.setattr(os, "rename", rename_late)
+            first = asyncio.create_task(registry.ask("POST", target, content))
+            await asyncio.to_thread(arrived.wait, 10)
+            second = await registry.ask("POST", target, content)
+            assert second.status == 201
+            monkeypatch.setattr(os, "fsync", FailingSync(code, is_shard))
+
+            released.set()
+            refused = await first
+
+            assert refused.status == (507 if code == errno.ENOSPC else 500)
+            served = await registry.ask("GET", f"{PATH}/blobs/{digest_of(content)}")
+            assert (served.status, served.body) == (200, content)
+
+    asyncio.run(scenario())
+    assert audit(tmp_path) == []

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.errors import ManifestInvalid
+from moorage.oci.descriptor import ANNOTATION_MAX_BYTES, ANNOTATIONS_MAX
 from moorage.oci.manifest import (
-    ANNOTATION_MAX_CHARS,
-    ANNOTATIONS_MAX,
     CHILDREN_MAX,
     Kind,
     Manifest,
@@ -257,7 +256,7 @@ def test_annotations_that_are_no_texts_are_refused(annotations: object) -> None:
 
 @pytest.mark.parametrize(
     "annotations",
-    [{str(n): "" for n in range(ANNOTATIONS_MAX + 1)}, {"a": "a" * (ANNOTATION_MAX_CHARS + 1)}],
+    [{str(n): "" for n in range(ANNOTATIONS_MAX + 1)}, {"a": "a" * (ANNOTATION_MAX_BYTES + 1)}],
     ids=["too many", "too long"],
 )
 def test_annotations_past_the_limits_are_refused(annotations: dict[str, str]) -> None:

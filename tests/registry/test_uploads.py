@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -35,7 +36,7 @@ from moorage.errors import (
     UploadUnknown,
 )
 from moorage.health import Health
-from moorage.oci.digest import SHA256, SHA512, digest_of
+from moorage.oci.digest import SHA256, SHA512, Digest, digest_of
 from moorage.oci.ranges import ByteRange
 from moorage.registry.blobs import rows as blob_rows
 from moorage.registry.uploads import rows
@@ -405,6 +406,27 @@ async def test_blob_that_was_found_damaged_is_healed_by_a_push(
     assert await blob_rows.get_total(db) == (1, 10)
 
 
+async def test_blob_whose_generation_died_meanwhile_gets_the_next(
+    uploads: Uploads, store: FilesystemStore, db: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F37: the file stands under a name that a late delete may hit, so it is given another."""
+    outside = apsw.Connection(str(store.root / "moorage.db"))
+    digest, commit = digest_of(b"some bytes"), FilesystemStore.commit
+
+    def commit_and_die(own: FilesystemStore, upload_id: str, blob: Digest, generation: int) -> None:
+        commit(own, upload_id, blob, generation)
+        if generation == 1:
+            outside.execute("INSERT INTO blob VALUES (?, NULL, 10, 1, 'deleting', 0)", (digest,))
+
+    monkeypatch.setattr(FilesystemStore, "commit", commit_and_die)
+
+    await push_blob(uploads, b"some bytes")
+
+    assert await blob_rows.find_generation(db, digest) == (2, True)
+    assert store.blob_size(digest, 2) == 10
+    outside.close()
+
+
 class FailingSync:
     """`os.fsync` that fails the nth time."""
 
@@ -566,6 +588,25 @@ async def test_upload_that_is_being_written_to_is_not_dropped(
     assert await uploads.expire() == 0
     held.close()
     assert await uploads.expire() == 1
+
+
+async def test_upload_that_got_bytes_since_it_was_found_old_is_kept(
+    uploads: Uploads, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client was told 202."""
+    upload = await uploads.begin(REPOSITORY, CLIENT)
+    clock.move(timedelta(days=8))
+    list_untouched = rows.list_untouched
+
+    async def list_and_append(db: SqliteDatabase, expiry: timedelta, limit: int) -> list[rows.Upload]:
+        found = await list_untouched(db, expiry, limit)
+        await uploads.append(REPOSITORY, upload.id, chunk_of(b"some bytes"))
+        return found
+
+    monkeypatch.setattr(rows, "list_untouched", list_and_append)
+    await uploads.expire()
+
+    assert (await uploads.get(REPOSITORY, upload.id)).received == 10
 
 
 async def test_old_uploads_are_dropped_so_many_at_a_time(uploads: Uploads, clock: Clock) -> None:

@@ -20,6 +20,7 @@ from moorage.api.v2 import blobs, lists, manifests, uploads
 from moorage.api.v2.errors import render
 from moorage.api.v2.services import Services
 from moorage.errors import (
+    Denied,
     DigestInvalid,
     MethodNotAllowed,
     NameInvalid,
@@ -95,6 +96,7 @@ class Dispatcher:
                 reply = await self._operations.answer(request, path)
             else:
                 _check_method(request.method, endpoints)
+                _check_origin(request)
                 reply = await endpoints[request.method](self._services, request, name, reference)
         except RegistryError as refusal:
             reply = render(refusal, name)
@@ -186,6 +188,9 @@ def _find(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoint]]:
     if name is None or not is_repository_name(name):
         raise NameInvalid(name=_shown(match[1]))
     reference = decode_segment(match[route])
+    if reference is None and route == "manifest":
+        # no tag and no digest, whatever it is; what that means depends on the method
+        reference = match[route].decode("latin-1")
     if reference is None:
         raise _BAD_REFERENCES.get(route, RouteUnknown)(reference=_shown(match[route]))
     return route, RepositoryName(name), reference, _ENDPOINTS[route]
@@ -219,6 +224,18 @@ def _check_method(method: str, allowed: Collection[str]) -> None:
     """Raises MethodNotAllowed (405)."""
     if method not in allowed:
         raise MethodNotAllowed(allow=", ".join(allowed))
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse a change that a web page of another site asks a person's browser for.
+
+    Raises Denied (403). No client of a registry sends Origin.
+    """
+    origin = request.headers.get(b"origin")
+    if origin is None or request.method in {"GET", "HEAD"}:
+        return
+    if origin.partition(b"://")[2] != request.headers.get(b"host"):
+        raise Denied(reason="a request from another site")
 
 
 def _shown(raw: bytes) -> str:

@@ -20,7 +20,7 @@ import structlog
 
 from moorage.database import Row, Transaction
 from moorage.databases.migrating import SchemaRefused, migrate, migrations
-from moorage.errors import DatabaseBusy, DatabaseFull, RegistryError, StorageFailed, StorageReadOnly
+from moorage.errors import DatabaseBusy, DatabaseFull, StorageFailed, StorageReadOnly
 from moorage.health import Health
 
 T = TypeVar("T")
@@ -187,6 +187,11 @@ class SqliteDatabase:
     @staticmethod
     def _commit(connection: apsw.Connection, transaction: SqliteTransaction, batch: list[_Write]) -> None:
         connection.execute("BEGIN IMMEDIATE")
+        if len(batch) == 1:
+            # alone it needs no savepoint: what it raises undoes the transaction
+            batch[0].value = batch[0].work(transaction)
+            connection.execute("COMMIT")
+            return
         for write in batch:
             connection.execute("SAVEPOINT one")
             try:
@@ -205,7 +210,8 @@ class SqliteDatabase:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         refusal = self._refusal(error)
-        log.error("database_write_failed", reason=str(error), writes=len(batch))
+        if isinstance(error, apsw.Error):
+            log.error("database_write_failed", reason=str(error), writes=len(batch))
         for write in batch:
             write.error = refusal
 
@@ -221,5 +227,10 @@ class SqliteDatabase:
                 if getattr(error, "extendedresult", 0) in _SYNC_FAILURES:
                     self._health.fail(f"fsync of the database failed: {error}")
                 return StorageFailed()
+            case apsw.ConstraintError():
+                # a mistake of ours, not the disk's
+                return error
+            case apsw.Error():
+                return StorageFailed()
             case _:
-                return error if isinstance(error, RegistryError) else StorageFailed()
+                return error

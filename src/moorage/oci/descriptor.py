@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from moorage.errors import DigestInvalid, ManifestInvalid
 from moorage.oci.digest import Digest, parse_digest
 
+ANNOTATIONS_MAX = 9_999
+ANNOTATION_MAX_BYTES = 1024 * 1024 - 1
 SIZE_MAX_BYTES = 2**63 - 1
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _IETF_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
@@ -45,7 +47,27 @@ def parse_descriptor(value: Any, where: str) -> Descriptor:
     # `type(...) is int`: True is an int in Python, and no size
     if type(size) is not int or not 0 <= size <= SIZE_MAX_BYTES:
         raise ManifestInvalid(where=f"{where}.size", reason="a size is a whole number from 0 to 2^63-1")
+    parse_annotations(value.get("annotations"), f"{where}.annotations")
     return Descriptor(media_type, _digest(value.get("digest"), where), size, _urls(value.get("urls"), where))
+
+
+def parse_annotations(value: Any, where: str) -> Mapping[str, str]:
+    """Strings by name; none when the field is absent or null.
+
+    Raises ManifestInvalid (400), also for more of them than ANNOTATIONS_MAX or one over ANNOTATION_MAX_BYTES.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ManifestInvalid(where=where, reason="annotations are strings by name")
+    if len(value) > ANNOTATIONS_MAX:
+        raise ManifestInvalid(where=where, reason=f"more than {ANNOTATIONS_MAX} annotations")
+    for name, text in value.items():
+        if len(name.encode()) + len(text.encode()) > ANNOTATION_MAX_BYTES:
+            raise ManifestInvalid(
+                where=where, reason=f"an annotation of more than {ANNOTATION_MAX_BYTES} bytes"
+            )
+    return value
 
 
 def check_spelling(
@@ -90,6 +112,8 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 def _is_public_url(url: str) -> bool:
     """Whether clients can be sent there: no file, no credentials, no address inside someone's network."""
+    if not url.isprintable() or " " in url:
+        return False
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -11,11 +11,10 @@ from typing import Any
 
 from moorage.errors import ManifestInvalid
 from moorage.oci import media_types, strict_json
-from moorage.oci.descriptor import Descriptor, check_spelling, parse_descriptor
+from moorage.oci.descriptor import Descriptor, check_spelling, parse_annotations, parse_descriptor
 
 CHILDREN_MAX = 10_000
-ANNOTATIONS_MAX = 9_999
-ANNOTATION_MAX_CHARS = 1024 * 1024 - 1
+ARTIFACT_TYPE_MAX_CHARS = 255
 
 _SPELLED = frozenset(
     {
@@ -132,7 +131,7 @@ def _image(value: Mapping[str, Any], media_type: str) -> Manifest:
         artifact_type=_artifact_type(value) or config.media_type,
         references=(Reference(Kind.CONFIG, config), *layers),
         subject=_subject(value),
-        annotations=_annotations(value),
+        annotations=parse_annotations(value.get("annotations"), "annotations"),
     )
 
 
@@ -148,7 +147,7 @@ def _index(value: Mapping[str, Any], media_type: str) -> Manifest:
         artifact_type=_artifact_type(value),
         references=children,
         subject=_subject(value),
-        annotations=_annotations(value),
+        annotations=parse_annotations(value.get("annotations"), "annotations"),
     )
 
 
@@ -165,22 +164,13 @@ def _artifact_type(value: Mapping[str, Any]) -> str | None:
     artifact_type = value.get("artifactType")
     if artifact_type is not None and not isinstance(artifact_type, str):
         raise ManifestInvalid(where="artifactType", reason="artifactType is a string")
+    if artifact_type is not None and len(artifact_type) > ARTIFACT_TYPE_MAX_CHARS:
+        raise ManifestInvalid(
+            where="artifactType", reason=f"longer than {ARTIFACT_TYPE_MAX_CHARS} characters"
+        )
     return artifact_type or None
 
 
 def _subject(value: Mapping[str, Any]) -> Descriptor | None:
     subject = value.get("subject")
     return None if subject is None else parse_descriptor(subject, "subject")
-
-
-def _annotations(value: Mapping[str, Any]) -> Mapping[str, str]:
-    annotations = value.get("annotations")
-    if annotations is None:
-        return {}
-    if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):
-        raise ManifestInvalid(where="annotations", reason="annotations are strings by name")
-    if len(annotations) > ANNOTATIONS_MAX:
-        raise ManifestInvalid(where="annotations", reason=f"more than {ANNOTATIONS_MAX} annotations")
-    if any(len(text) > ANNOTATION_MAX_CHARS for text in annotations.values()):
-        raise ManifestInvalid(where="annotations", reason="an annotation of 1 MiB or more")
-    return annotations

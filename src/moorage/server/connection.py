@@ -9,6 +9,7 @@ Source: RFC 9112; ASGI 3.0 with the `http.response.zerocopysend` extension.
 
 import asyncio
 import os
+import re
 import socket
 import time
 import types
@@ -37,7 +38,10 @@ _ASGI = {"version": "3.0", "spec_version": "2.5"}
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+# host = name / IPv4 / "[" IPv6 "]" [ ":" port ] ; RFC 9110 section 7.2, without what no host has
+_HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]*")
 _SAFE = frozenset({"GET", "HEAD"})
+_VERSIONS = frozenset({"1.0", "1.1"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -110,11 +114,13 @@ class Connection(asyncio.Protocol):
         self._current: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
         self._incoming: Exchange | None = None
-        self._since = 0.0
-        self._is_idle = True
+        self.since = 0.0
+        self.is_idle = True
         self._is_closing = self._is_failed = False
         self._last_words: int | None = None
         self._lingered_bytes = 0
+        self._silent_bytes = 0
+        self._is_silent = self._has_requested = False
         self._writable: asyncio.Future[None] | None = None
         self._stalled: tuple[float, int] | None = None
         self._socket: socket.socket | None = None
@@ -132,9 +138,17 @@ class Connection(asyncio.Protocol):
         worker.connections.add(self)
         self._client = transport.get_extra_info("peername")[:2]
         self._server = transport.get_extra_info("sockname")[:2]
-        self._since = worker.loop.time()
-        if len(worker.connections) > worker.limits.connections:
+        self.since = worker.loop.time()
+        if len(worker.connections) > worker.limits.connections and not self._make_room():
             self._refuse(503)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been idle longest; False when all are at work."""
+        idle = [each for each in self.worker.connections if each.is_idle and each is not self]
+        if not idle:
+            return False
+        min(idle, key=lambda each: each.since).transport.close()
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -143,11 +157,13 @@ class Connection(asyncio.Protocol):
             if self._lingered_bytes > _LINGER_MAX_BYTES:
                 self.abort()
             return
-        if self._is_idle:
-            self._is_idle = False
-            self._since = self.worker.loop.time()
+        if self.is_idle:
+            self.is_idle = False
+            self.since = self.worker.loop.time()
         try:
-            self._parser.feed_data(data)
+            self._feed(data)
+        except _Refused as refusal:
+            self._fail(refusal.status)
         except httptools.HttpParserUpgrade:
             # no upgrade is offered: the request is answered as it stands, and is the last
             self._fail(None)
@@ -155,6 +171,14 @@ class Connection(asyncio.Protocol):
             cause = error.__context__
             self._fail(cause.status if isinstance(cause, _Refused) else 400)
         self._go_on()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse. A line without an end costs the parser the square of its length, so it is cut short."""
+        self._is_silent = True
+        self._parser.feed_data(data)
+        self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
+        if self._silent_bytes > HEADERS_MAX_BYTES:
+            raise _Refused(431)
 
     def eof_received(self) -> bool:
         """The client will send no more; it may still want its replies."""
@@ -185,6 +209,9 @@ class Connection(asyncio.Protocol):
         """The client took all that was written."""
         self.may_write = True
         self._stalled = None
+        if self._current is None and not self.is_lost:
+            self.resume_reading()
+            self.worker.loop.call_soon(self._go_on)
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
@@ -193,30 +220,39 @@ class Connection(asyncio.Protocol):
     def _begin_message(self) -> None:
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._headers_bytes = 0
+        self._headers_bytes = self._headers_count = 0
         self._hosts = 0
+        self._is_header_over = False
         self._has_body = self._expects_continue = False
 
     def on_message_begin(self) -> None:
         """A request begins; it may be the next of several."""
+        self._is_silent = False
         self._begin_message()
         if len(self._waiting) >= PIPELINED_MAX:
             raise _Refused(429)
 
     def on_url(self, url: bytes) -> None:
         """A part of the target."""
+        self._is_silent = False
         self._url += url
         if len(self._url) > TARGET_MAX_BYTES:
             raise _Refused(414)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header field."""
+        """One header field; or one of the trailer, which nobody here reads."""
+        self._is_silent = False
         name = name.lower()
         self._headers_bytes += len(name) + len(value)
-        if self._headers_bytes > HEADERS_MAX_BYTES or len(self._headers) >= HEADERS_MAX:
+        self._headers_count += 1
+        if self._headers_bytes > HEADERS_MAX_BYTES or self._headers_count > HEADERS_MAX:
             raise _Refused(431)
+        if self._is_header_over:
+            return
         if name == b"host":
             self._hosts += 1
+            if _HOST.fullmatch(value) is None:
+                raise _Refused(400)
         elif name == b"expect":
             self._expects_continue = value.lower() == b"100-continue"
         elif name == b"content-length":
@@ -229,8 +265,10 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The header is whole: hand the request over."""
+        self._is_silent = False
+        self._is_header_over = self._has_requested = True
         version = self._parser.get_http_version()
-        if self._hosts > 1 or (self._hosts == 0 and version != "1.0"):
+        if version not in _VERSIONS or self._hosts > 1 or (self._hosts == 0 and version != "1.0"):
             raise _Refused(400)
         method = self._parser.get_method()
         path, _, query = self._url.partition(b"#")[0].partition(b"?")
@@ -260,11 +298,17 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
+        self._is_silent = False
         if self._incoming is not None:
             self._incoming.feed(body)
 
+    def on_chunk_header(self) -> None:
+        """A chunk of the body begins."""
+        self._is_silent = False
+
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._is_silent = False
         if self._incoming is not None:
             incoming, self._incoming = self._incoming, None
             incoming.end_body()
@@ -273,7 +317,7 @@ class Connection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Start the next request if none is under way; after the last one, what has to be said."""
-        while self._current is None and not self.is_lost and not self._is_closing:
+        while self._current is None and self.may_write and not self.is_lost and not self._is_closing:
             if self._waiting:
                 self._current = self._waiting.popleft()
                 self._current.start()
@@ -293,9 +337,12 @@ class Connection(asyncio.Protocol):
         elif not exchange.is_kept or self.worker.is_stopping:
             self._waiting.clear()
             self._close(is_listening=exchange.is_announced)
+        elif not self.may_write:
+            # the client has yet to take this reply: it gets no other, and is not listened to, until then
+            self.transport.pause_reading()
         elif not self._waiting and self._last_words is None:
-            self._is_idle = self._incoming is None
-            self._since = self.worker.loop.time()
+            self.is_idle = self._incoming is None
+            self.since = self.worker.loop.time()
             self.resume_reading()
         else:
             # from the loop, not from here: a long row of requests must not become a deep stack
@@ -367,8 +414,9 @@ class Connection(asyncio.Protocol):
             elif now - since > limits.reader_idle_s:
                 self.abort()
         elif self._current is None and not self._is_closing:
-            allowed_s = limits.idle_timeout_s if self._is_idle else limits.header_timeout_s
-            if now - self._since > allowed_s:
+            is_kept = self.is_idle and self._has_requested
+            allowed_s = limits.idle_timeout_s if is_kept else limits.header_timeout_s
+            if now - self.since > allowed_s:
                 self.transport.close()
 
     # writing, for the exchange under way

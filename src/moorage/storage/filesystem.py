@@ -4,11 +4,13 @@
       moorage.db                      the rows (`databases/`)
       uploads/<id>                    a blob on its way in; held by flock while one request writes it
       blobs/sha256/ab/<hex>.<gen>     a blob; `ab` are the first two digits of <hex>
+      blobs/sha256/ab/<id>.tmp        between two steps of a commit; left behind only by a crash
       quarantine/<hex>.<gen>          what was found damaged, for an operator to look at
 
-All on one file system, so that an upload becomes a blob by a rename. Order of a commit: the file is
-synced, the shard folder made and its parent synced, the file renamed, the shard folder synced; only
-then may a row say that the blob is live. A failed sync is final: see `health.py`.
+All on one file system, so that an upload becomes a blob by name alone. Order of a commit: the file is
+synced, the shard folder made and its parent synced, the file linked there and renamed, the shard folder
+synced; only then may a row say that the blob is live, and only then does the upload's name go.
+A failed sync is final: see `health.py`.
 """
 
 import errno
@@ -196,7 +198,10 @@ class FilesystemStore:
             (self.uploads / upload_id).unlink(missing_ok=True)
 
     def commit(self, upload_id: str, digest: Digest, generation: int) -> None:
+        # Under a second name, which is then renamed: the upload keeps its own, and with it its lock,
+        # until its row is gone. Whoever asks meanwhile finds it; after a crash it can be closed again.
         target = self._path(digest, generation)
+        second = target.with_name(f"{upload_id}.tmp")
         with _refusals():
             try:
                 target.parent.mkdir(mode=0o700)
@@ -204,7 +209,11 @@ class FilesystemStore:
                 pass
             else:
                 self.sync_folder(self._shards)
-            os.rename(self.uploads / upload_id, target)  # noqa: PTH104 - beside its fsyncs
+            second.unlink(missing_ok=True)
+            second.hardlink_to(self.uploads / upload_id)
+            os.rename(second, target)  # noqa: PTH104 - beside its fsyncs
+            # a rename onto the same file does nothing, not even remove the old name
+            second.unlink(missing_ok=True)
         self.sync_folder(target.parent)
 
     def open_blob(self, digest: Digest, generation: int) -> FilesystemBlobFile | None:

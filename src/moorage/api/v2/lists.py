@@ -78,12 +78,14 @@ async def referrers(services: Services, request: Request, name: RepositoryName, 
     if page.last and _ROW_ID.fullmatch(page.last) is None:
         raise PageInvalid(reason="last is what the Link header gave")
     after = int(page.last or 0)
-    found: list[Referrer] = []
+    shown: list[Referrer] = []
+    has_more = False
     if page.limit:
-        found = await list_referrers(services.db, name, subject, types, after, page.limit + 1)
-    shown = _fitting(found[: page.limit])
+        shown, has_more = await list_referrers(
+            services.db, name, subject, types, after, page.limit, REFERRERS_PAGE_MAX_BYTES
+        )
     headers: list[Header] = []
-    if len(shown) < len(found):
+    if has_more:
         path = f"/v2/{name}/referrers/{subject}"
         fields = [*page.fields, ("n", str(page.limit)), ("last", str(shown[-1].row_id))]
         headers.append(next_link(path, fields))
@@ -91,16 +93,6 @@ async def referrers(services: Services, request: Request, name: RepositoryName, 
         headers.append((b"oci-filters-applied", b"artifactType"))
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [_descriptor(each) for each in shown]}
     return _json(index, OCI_INDEX.encode(), headers)
-
-
-def _fitting(found: list[Referrer]) -> list[Referrer]:
-    """As many as fit a page in bytes, at least one."""
-    total = 0
-    for position, referrer in enumerate(found):
-        total += len(referrer.annotations) + 512
-        if total > REFERRERS_PAGE_MAX_BYTES and position:
-            return found[:position]
-    return found
 
 
 def _descriptor(referrer: Referrer) -> dict[str, object]:

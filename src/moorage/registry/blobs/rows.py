@@ -1,16 +1,19 @@
 """The tables `blob`, `repository_blob` and `lease`, and all their SQL."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from moorage.clock import now_ms
 from moorage.database import Database, Row, Transaction
-from moorage.oci.digest import SHA512, Digest, algorithm_of
+from moorage.oci.digest import SHA256, SHA512, Digest, algorithm_of
 from moorage.oci.names import RepositoryName
 
 LEASE_MS = 24 * 3600 * 1000
 LEASE_RENEWED_AFTER_MS = 3600 * 1000
+
+_ASKED_AT_ONCE = 500
 
 Arrival = Literal["uploaded", "mounted"]
 
@@ -117,20 +120,43 @@ def unlink(tx: Transaction, repository_id: int, digest: Digest) -> None:
     tx.run("DELETE FROM lease WHERE repository = ? AND digest = ?", (repository_id, digest))
 
 
-def take_arrivals(tx: Transaction, repository_id: int, digests: list[Digest]) -> dict[Digest, Arrival]:
-    """How each of these blobs came since a manifest last named it here; asked once, then forgotten."""
-    marks = ", ".join("?" * len(digests))
-    found = tx.all(
-        "SELECT digest, arrival FROM repository_blob"
-        f" WHERE repository = ? AND arrival IS NOT NULL AND digest IN ({marks})",
-        (repository_id, *digests),
+class HeldBlob(NamedTuple):
+    """A live blob of a repository: its sha256 digest, size, and how it came since a manifest named it."""
+
+    digest: Digest
+    size: int
+    arrival: Arrival | None
+
+
+def find_held(tx: Transaction, repository_id: int, digests: Iterable[Digest]) -> dict[Digest, HeldBlob]:
+    """Which of these digests, of either algorithm, this repository holds live blobs of."""
+    asked = list(dict.fromkeys(digests))
+    held: dict[Digest, HeldBlob] = {}
+    for start in range(0, len(asked), _ASKED_AT_ONCE):
+        some = asked[start : start + _ASKED_AT_ONCE]
+        for column, algorithm in (("l.digest", SHA256), ("b.sha512", SHA512)):
+            of_algorithm = [digest for digest in some if algorithm_of(digest) == algorithm]
+            if not of_algorithm:
+                continue
+            marks = ", ".join("?" * len(of_algorithm))
+            rows = tx.all(
+                f"""
+                SELECT {column}, l.digest, b.size, l.arrival FROM repository_blob l
+                JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+                WHERE l.repository = ? AND {column} IN ({marks})
+                """,
+                (repository_id, *of_algorithm),
+            )
+            held |= {Digest(row[0]): HeldBlob(*row[1:]) for row in rows}
+    return held
+
+
+def forget_arrival(tx: Transaction, repository_id: int, digest: Digest) -> None:
+    """A manifest has named this blob: what comes after is counted anew."""
+    tx.run(
+        "UPDATE repository_blob SET arrival = NULL WHERE repository = ? AND digest = ?",
+        (repository_id, digest),
     )
-    for digest, _ in found:
-        tx.run(
-            "UPDATE repository_blob SET arrival = NULL WHERE repository = ? AND digest = ?",
-            (repository_id, digest),
-        )
-    return {Digest(digest): arrival for digest, arrival in found}
 
 
 async def find_generation(db: Database, digest: Digest) -> tuple[int, bool]:

@@ -98,7 +98,7 @@ class BlobStore(Protocol):
         ...
 
     def commit(self, upload_id: str, digest: Digest, generation: int) -> None:
-        """Turn a synced upload file into a blob's file; durable when this returns."""
+        """Make a synced upload file a blob's file too; durable when this returns. May be done again."""
         ...
 
     def open_blob(self, digest: Digest, generation: int) -> BlobFile | None:

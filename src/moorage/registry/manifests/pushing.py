@@ -15,6 +15,7 @@ from moorage.oci.digest import SHA256, SHA512, Digest, algorithm_of, digest_of
 from moorage.oci.manifest import Kind, Manifest, Reference, parse_manifest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.registry.blobs import rows as blob_rows
+from moorage.registry.blobs.rows import HeldBlob
 from moorage.registry.blobs.store import BlobStore
 from moorage.registry.manifests import rows
 from moorage.registry.repositories.rows import ensure_repository
@@ -24,6 +25,8 @@ DEPTH_MAX = 8
 """An index may hold indexes this deep; no client makes more than two levels."""
 
 _PARSE_IN_THREAD_BYTES = 64 * 1024
+_LARGE_AT_ONCE = asyncio.Semaphore(1)
+"""A parsed manifest is far larger than its text; of the large ones a worker reads one at a time."""
 
 log = structlog.get_logger()
 
@@ -83,7 +86,8 @@ async def push_manifest(
     if digest is not None and found != digest:
         raise DigestInvalid(digest=digest, found=found)
     if len(payload) > _PARSE_IN_THREAD_BYTES:
-        manifest = await asyncio.to_thread(parse_manifest, payload, content_type)
+        async with _LARGE_AT_ONCE:
+            manifest = await asyncio.to_thread(parse_manifest, payload, content_type)
     else:
         manifest = parse_manifest(payload, content_type)
     push = _Push(repository, manifest, payload, found, tuple(dict.fromkeys(tags)), pushed_by, may_move)
@@ -105,7 +109,7 @@ async def push_manifest(
 def _store(tx: Transaction, push: _Push) -> _Travelled:
     repository_id = ensure_repository(tx, push.repository)
     _check_precondition(tx, repository_id, push)
-    edges, depth, blob_sizes = _resolve(tx, repository_id, push)
+    edges, depth, blobs = _resolve(tx, repository_id, push)
     sha256 = push.digest if algorithm_of(push.digest) == SHA256 else digest_of(push.payload, SHA256)
     sha512 = push.digest if algorithm_of(push.digest) == SHA512 else digest_of(push.payload, SHA512)
     rows.put(
@@ -121,7 +125,7 @@ def _store(tx: Transaction, push: _Push) -> _Travelled:
     rows.put_references(tx, repository_id, sha256, edges)
     for tag in push.tags:
         tag_rows.move(tx, repository_id, tag, sha256, algorithm_of(push.digest), push.pushed_by)
-    return _count_travelled(tx, repository_id, blob_sizes)
+    return _count_travelled(tx, repository_id, blobs)
 
 
 def _check_precondition(tx: Transaction, repository_id: int, push: _Push) -> None:
@@ -134,28 +138,28 @@ def _check_precondition(tx: Transaction, repository_id: int, push: _Push) -> Non
 
 def _resolve(
     tx: Transaction, repository_id: int, push: _Push
-) -> tuple[list[tuple[Kind, Digest]], int, dict[Digest, int]]:
-    """The edges by sha256 digest, the depth, and the sizes of the blobs among the targets.
+) -> tuple[list[tuple[Kind, Digest]], int, list[HeldBlob]]:
+    """The edges by sha256 digest, the depth, and the blobs among the targets.
 
     An index may list blobs (BuildKit's cache does), so each child is looked for as both.
     """
     edges: list[tuple[Kind, Digest]] = []
     missing: list[str] = []
-    blob_sizes: dict[Digest, int] = {}
+    blobs: dict[Digest, HeldBlob] = {}
     depth = 0
+    targets = [reference.target.digest for reference in push.manifest.references]
+    held = blob_rows.find_held(tx, repository_id, targets)
+    children = rows.find_held(tx, repository_id, targets) if push.manifest.is_index else {}
     for reference in push.manifest.references:
         target = reference.target
-        blob = blob_rows.find_blob_in(tx, push.repository, target.digest)
-        child = None
-        if reference.kind is Kind.MANIFEST:
-            child = rows.find_held(tx, repository_id, target.digest)
+        child, blob = children.get(target.digest), held.get(target.digest)
         if child is not None:
             _check_size(reference, child.size)
             depth = max(depth, child.depth + 1)
             edges.append((reference.kind, child.digest))
         elif blob is not None:
             _check_size(reference, blob.size)
-            blob_sizes[blob.digest] = blob.size
+            blobs[blob.digest] = blob
             edges.append((reference.kind, blob.digest))
         elif reference.may_be_absent:
             edges.append((reference.kind, target.digest))
@@ -165,7 +169,7 @@ def _resolve(
         raise ManifestBlobUnknown(list(dict.fromkeys(missing)))
     if depth > DEPTH_MAX:
         raise ManifestInvalid(where="manifests", reason=f"indexes nested deeper than {DEPTH_MAX} levels")
-    return edges, depth, blob_sizes
+    return edges, depth, list(blobs.values())
 
 
 def _check_size(reference: Reference, stored_bytes: int) -> None:
@@ -179,15 +183,16 @@ def _check_size(reference: Reference, stored_bytes: int) -> None:
         )
 
 
-def _count_travelled(tx: Transaction, repository_id: int, blob_sizes: dict[Digest, int]) -> _Travelled:
+def _count_travelled(tx: Transaction, repository_id: int, blobs: list[HeldBlob]) -> _Travelled:
     travelled = _Travelled()
-    arrivals = blob_rows.take_arrivals(tx, repository_id, list(blob_sizes))
-    for digest, size in blob_sizes.items():
-        match arrivals.get(digest):
+    for blob in blobs:
+        match blob.arrival:
             case "uploaded":
-                travelled.uploaded_bytes += size
+                travelled.uploaded_bytes += blob.size
             case "mounted":
-                travelled.mounted_bytes += size
+                travelled.mounted_bytes += blob.size
             case None:
-                travelled.skipped_bytes += size
+                travelled.skipped_bytes += blob.size
+                continue
+        blob_rows.forget_arrival(tx, repository_id, blob.digest)
     return travelled

@@ -1,16 +1,21 @@
 """The tables `manifest` and `manifest_reference`, and all their SQL."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
-from moorage.oci.digest import SHA512, Algorithm, Digest, algorithm_of
+from moorage.oci.digest import SHA256, SHA512, Algorithm, Digest, algorithm_of
 from moorage.oci.manifest import Kind, Manifest
 from moorage.oci.names import RepositoryName
+
+_REFERRER_BYTES = 512
+"""Of a descriptor in the list, besides its annotations and artifact type."""
+
+_EDGES_AT_ONCE = _ASKED_AT_ONCE = 500
 
 
 class StoredManifest(msgspec.Struct, frozen=True, gc=False):
@@ -73,14 +78,20 @@ async def find_by_digest(db: Database, repository: RepositoryName, digest: Diges
     return None if row is None else StoredManifest(*row)
 
 
-def find_held(tx: Transaction, repository_id: int, digest: Digest) -> Held | None:
-    """A manifest of this repository by either digest, inside a transaction."""
-    column = "sha512" if algorithm_of(digest) == SHA512 else "digest"
-    row = tx.one(
-        f"SELECT digest, size, depth FROM manifest WHERE repository = ? AND {column} = ?",
-        (repository_id, digest),
-    )
-    return None if row is None else Held(*row)
+def find_held(tx: Transaction, repository_id: int, digests: Sequence[Digest]) -> dict[Digest, Held]:
+    """Which of these digests, of either algorithm, are manifests of this repository."""
+    held: dict[Digest, Held] = {}
+    for column, algorithm in (("digest", SHA256), ("sha512", SHA512)):
+        asked = [digest for digest in dict.fromkeys(digests) if algorithm_of(digest) == algorithm]
+        for start in range(0, len(asked), _ASKED_AT_ONCE):
+            some = asked[start : start + _ASKED_AT_ONCE]
+            found = tx.all(
+                f"SELECT {column}, digest, size, depth FROM manifest"
+                f" WHERE repository = ? AND {column} IN ({_marks(some)})",
+                (repository_id, *some),
+            )
+            held |= {Digest(row[0]): Held(*row[1:]) for row in found}
+    return held
 
 
 def put(
@@ -126,18 +137,30 @@ def put_references(
     tx: Transaction, repository_id: int, digest: Digest, edges: Iterable[tuple[Kind, Digest]]
 ) -> None:
     """Record what a manifest points at, by sha256 digest where the target is here."""
-    for kind, target in edges:
+    rows = [(repository_id, digest, target, kind.value) for kind, target in dict.fromkeys(edges)]
+    for start in range(0, len(rows), _EDGES_AT_ONCE):
+        some = rows[start : start + _EDGES_AT_ONCE]
         tx.run(
-            """
-            INSERT INTO manifest_reference (repository, digest, target, kind) VALUES (?, ?, ?, ?)
-            ON CONFLICT (repository, digest, target, kind) DO NOTHING
-            """,
-            (repository_id, digest, target, kind.value),
+            "INSERT INTO manifest_reference (repository, digest, target, kind) VALUES "
+            + ", ".join(["(?, ?, ?, ?)"] * len(some))
+            + " ON CONFLICT (repository, digest, target, kind) DO NOTHING",
+            [value for row in some for value in row],
         )
 
 
-def delete(tx: Transaction, repository_id: int, digest: Digest) -> None:
-    """Remove a manifest and its edges. Its tags go before it."""
+def delete(tx: Transaction, repository_id: int, digest: Digest, leased_until: int) -> None:
+    """Remove a manifest and its edges. Its tags go before it.
+
+    What it pointed at is leased until then: a client may have been told just now that it is here.
+    """
+    tx.run(
+        """
+        INSERT INTO lease (repository, digest, until)
+        SELECT repository, target, ? FROM manifest_reference WHERE repository = ? AND digest = ?
+        ON CONFLICT (repository, digest) DO UPDATE SET until = excluded.until
+        """,
+        (leased_until, repository_id, digest),
+    )
     tx.run("DELETE FROM manifest_reference WHERE repository = ? AND digest = ?", (repository_id, digest))
     tx.run("DELETE FROM manifest WHERE repository = ? AND digest = ?", (repository_id, digest))
 
@@ -149,20 +172,38 @@ async def list_referrers(
     artifact_types: list[str],
     after: int,
     limit: int,
-) -> list[Referrer]:
-    """At most `limit` manifests whose subject is `subject`, by either digest if it is here, after a row."""
+    max_bytes: int,
+) -> tuple[list[Referrer], bool]:
+    """Manifests whose subject is `subject`, by either digest, after a row; and whether there are more.
+
+    At most `limit` of them, and no more than `max_bytes` of what is shown of them, but at least one.
+    """
     names = await _both_digests(db, repository, subject)
     type_filter = f"AND m.artifact_type IN ({_marks(artifact_types)})" if artifact_types else ""
+    sizes = await db.all(
+        f"""
+        SELECT m.id, length(CAST(m.annotations AS BLOB)) + length(CAST(coalesce(m.artifact_type, '') AS BLOB))
+        FROM repository r JOIN manifest m ON m.repository = r.id AND m.subject IN ({_marks(names)})
+        WHERE r.name = ? {type_filter} AND m.id > ? ORDER BY m.id LIMIT ?
+        """,
+        (*names, repository, *artifact_types, after, limit + 1),
+    )
+    total_bytes, last = 0, after
+    for row_id, size in sizes[:limit]:
+        total_bytes += size + _REFERRER_BYTES
+        if total_bytes > max_bytes and last != after:
+            break
+        last = row_id
     rows = await db.all(
         f"""
         SELECT m.id, CASE m.algorithm WHEN 'sha512' THEN m.sha512 ELSE m.digest END,
             m.media_type, m.size, m.artifact_type, m.annotations
         FROM repository r JOIN manifest m ON m.repository = r.id AND m.subject IN ({_marks(names)})
-        WHERE r.name = ? {type_filter} AND m.id > ? ORDER BY m.id LIMIT ?
+        WHERE r.name = ? {type_filter} AND m.id > ? AND m.id <= ? ORDER BY m.id
         """,
-        (*names, repository, *artifact_types, after, limit),
+        (*names, repository, *artifact_types, after, last),
     )
-    return [Referrer(*row) for row in rows]
+    return [Referrer(*row) for row in rows], len(rows) < len(sizes)
 
 
 async def _both_digests(db: Database, repository: RepositoryName, digest: Digest) -> list[str]:
@@ -175,5 +216,5 @@ async def _both_digests(db: Database, repository: RepositoryName, digest: Digest
     return [digest] if row is None else [row[0], row[1]]
 
 
-def _marks(values: list[str]) -> str:
+def _marks(values: Sequence[str]) -> str:
     return ", ".join("?" * len(values))

@@ -4,10 +4,12 @@ import hashlib
 
 import structlog
 
+from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.errors import ManifestUnknown
 from moorage.oci.digest import Digest, encoded_of, is_digest
 from moorage.oci.names import RepositoryName, Tag
+from moorage.registry.blobs.rows import LEASE_MS
 from moorage.registry.manifests import rows
 from moorage.registry.manifests.rows import StoredManifest
 from moorage.registry.repositories.rows import find_repository
@@ -59,11 +61,11 @@ async def delete_manifest(db: Database, repository: RepositoryName, digest: Dige
 
     def work(tx: Transaction) -> list[Tag]:
         repository_id = find_repository(tx, repository)
-        held = None if repository_id is None else rows.find_held(tx, repository_id, digest)
+        held = None if repository_id is None else rows.find_held(tx, repository_id, [digest]).get(digest)
         if repository_id is None or held is None:
             raise ManifestUnknown(name=repository, reference=digest)
         tags = tag_rows.delete_all_of(tx, repository_id, held.digest, deleted_by)
-        rows.delete(tx, repository_id, held.digest)
+        rows.delete(tx, repository_id, held.digest, now_ms() + LEASE_MS)
         return tags
 
     tags = await db.write(work)

@@ -5,7 +5,7 @@ than two batches are in memory.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 
 from moorage.errors import BodyTooLarge
@@ -23,13 +23,14 @@ async def receive(
     body: AsyncIterator[bytes],
     hashes: Hashes | None,
     size_max_bytes: int | None,
+    check_room: Callable[[], None],
 ) -> None:
     """Append the whole of `body` to `file`.
 
-    What had arrived before an error is in the file when the error is raised. Raises what `body`
-    raises, BodyTooLarge (413), StorageFull (507), StorageFailed (500).
+    What had arrived before an error is in the file when the error is raised; `check_room` is asked
+    now and then. Raises what `body` raises, BodyTooLarge (413), StorageFull (507), StorageFailed (500).
     """
-    writer = _Writer(threads, file, hashes)
+    writer = _Writer(threads, file, hashes, check_room)
     pieces: list[bytes] = []
     gathered, total = 0, file.size
     try:
@@ -49,10 +50,13 @@ async def receive(
 class _Writer:
     """One batch in flight at a time; the disk is set to work early so that the last sync is short."""
 
-    def __init__(self, threads: Executor, file: UploadFile, hashes: Hashes | None) -> None:
+    def __init__(
+        self, threads: Executor, file: UploadFile, hashes: Hashes | None, check_room: Callable[[], None]
+    ) -> None:
         self._threads = threads
         self._file = file
         self._hashes = hashes
+        self._check_room = check_room
         self._batch: asyncio.Future[None] | None = None
         self._early_sync: asyncio.Future[None] | None = None
         self._synced_bytes = file.size
@@ -80,6 +84,7 @@ class _Writer:
             if not self._early_sync.done():
                 return
             self._early_sync.result()
+        self._check_room()
         self._synced_bytes = self._file.size
         self._early_sync = asyncio.get_running_loop().run_in_executor(self._threads, self._file.sync)
 

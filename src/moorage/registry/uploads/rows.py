@@ -8,6 +8,8 @@ from moorage.database import Database, Transaction
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
 
+EMPTY_EXPIRY_MS = 3600 * 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -17,6 +19,7 @@ class Upload:
     repository: RepositoryName
     received: int = 0
     digest_so_far: Digest | None = None
+    touched_at: int = 0
 
 
 def insert(tx: Transaction, upload: Upload, started_by: str) -> None:
@@ -31,9 +34,10 @@ def insert(tx: Transaction, upload: Upload, started_by: str) -> None:
 async def find(db: Database, repository: RepositoryName, upload_id: str) -> Upload | None:
     """An open upload of this repository."""
     row = await db.one(
-        "SELECT received, digest_so_far FROM upload WHERE id = ? AND repository = ?", (upload_id, repository)
+        "SELECT received, digest_so_far, touched_at FROM upload WHERE id = ? AND repository = ?",
+        (upload_id, repository),
     )
-    return None if row is None else Upload(upload_id, repository, row[0], row[1])
+    return None if row is None else Upload(upload_id, repository, *row)
 
 
 def update(tx: Transaction, upload: Upload) -> bool:
@@ -64,10 +68,17 @@ async def count(db: Database) -> int:
 
 
 async def list_untouched(db: Database, expiry: timedelta, limit: int) -> list[Upload]:
-    """At most `limit` uploads that got no byte for as long as `expiry`, oldest first."""
+    """At most `limit` uploads that got no byte for as long as `expiry`, oldest first.
+
+    One that never got a byte has no more than an hour: nothing is lost with it.
+    """
     before = now_ms() - int(expiry.total_seconds() * 1000)
+    empty_before = max(before, now_ms() - EMPTY_EXPIRY_MS)
     rows = await db.all(
-        "SELECT id, repository, received FROM upload WHERE touched_at < ? ORDER BY touched_at LIMIT ?",
-        (before, limit),
+        """
+        SELECT id, repository, received, digest_so_far, touched_at FROM upload
+        WHERE touched_at < ? OR (touched_at < ? AND received = 0) ORDER BY touched_at LIMIT ?
+        """,
+        (before, empty_before, limit),
     )
-    return [Upload(row[0], row[1], row[2]) for row in rows]
+    return [Upload(*row) for row in rows]

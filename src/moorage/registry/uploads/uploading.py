@@ -84,14 +84,11 @@ class Uploads:
     async def get(self, repository: RepositoryName, upload_id: str) -> Upload:
         """An open upload as it stands.
 
-        Raises UploadUnknown (404), also when a crash took the file from under the row.
+        Raises UploadUnknown (404).
         """
         upload = await rows.find(self._db, repository, upload_id)
         if upload is None:
             raise UploadUnknown(upload=upload_id[:64])
-        if upload.received > self._store.upload_size(upload_id):
-            await self._db.write(lambda tx: rows.delete(tx, upload_id))
-            raise UploadUnknown(upload=upload_id)
         return upload
 
     async def append(self, repository: RepositoryName, upload_id: str, chunk: Chunk) -> Upload:
@@ -142,7 +139,10 @@ class Uploads:
         dropped = 0
         for upload in await rows.list_untouched(self._db, self._settings.expiry, limit):
             with contextlib.suppress(UploadUnknown, UploadBusy):
-                await self.cancel(upload.repository, upload.id)
+                async with self._held(upload.repository, upload.id, None) as (held, _):
+                    if held.touched_at != upload.touched_at:
+                        continue
+                    await self._drop(upload.id)
                 log.info("upload_expired", upload=upload.id, repository=upload.repository)
                 dropped += 1
         return dropped
@@ -159,6 +159,7 @@ class Uploads:
         try:
             # again, now that no one else can change it
             upload = await self.get(repository, upload_id)
+            await self._check_whole(file, upload)
             if chunk is not None:
                 _check_order(upload, chunk)
             await self._cut_back(file, upload.received)
@@ -179,6 +180,12 @@ class Uploads:
         finally:
             file.close()
 
+    async def _check_whole(self, file: UploadFile, upload: Upload) -> None:
+        """End an upload whose file was lost under its row: there is nothing to go on with."""
+        if file.size < upload.received:
+            await self._db.write(lambda tx: rows.delete(tx, upload.id))
+            raise UploadUnknown(upload=upload.id)
+
     async def _cut_back(self, file: UploadFile, size: int) -> None:
         if file.size > size:
             await self._in_thread(file.truncate, size)
@@ -192,7 +199,7 @@ class Uploads:
             await self._drop(upload.id)
             raise BodyTooLarge(size_max_bytes=limit)
         try:
-            await receive(self._threads, file, chunk.body, hashes, limit)
+            await receive(self._threads, file, chunk.body, hashes, limit, self._store.check_writable)
         except BodyTooLarge:
             await self._drop(upload.id)
             raise
