@@ -15,37 +15,44 @@ from tests.crash.planted import PLANTED
 from tests.crash.playing import fill_apart
 from tests.crash.power import cut_power
 from tests.crash.sweep import FAULTS, HANDLES, KILL, Recording, Workshop, recorded, sweep
+from tests.crash.tracing import TracerError
 
 CANNOT_RUN = 2
-SHOWN_MAX = 20
+SHOWN_MAX = 40
 PLANTED_CASE = "blob"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 when nothing is wrong, 1 when something is, 2 when the suite cannot be run."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("case", nargs="*", choices=[[], *CASES], help="only these; without planted faults")
+    parser.add_argument("case", nargs="*", help=f"only these, of {', '.join(CASES)}; without planted faults")
     chosen: list[str] = parser.parse_args(arguments).case
+    if unknown := [case for case in chosen if case not in CASES]:
+        parser.error(f"there is no case {', '.join(unknown)}; there are {', '.join(CASES)}")
     if shutil.which("strace") is None:
         print("The crash suite needs strace; on Debian: apt-get install strace", file=sys.stderr)
         return CANNOT_RUN
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="moorage-crash-") as folder:
-        template = Path(folder) / "template"
-        fill_apart(template)
-        workshop = Workshop(Path(folder), template)
-        problems = list(
-            chain(
-                *(run_case(workshop, case) for case in chosen or CASES),
-                () if chosen else find_planted(workshop),
-            )
-        )
+        try:
+            problems = run_suite(Path(folder), chosen)
+        except TracerError as error:
+            print(f"strace cannot trace here: {error}", file=sys.stderr)
+            return CANNOT_RUN
     for problem in problems[:SHOWN_MAX]:
         print(f"PROBLEM {problem.replace(folder, '')}")
     if len(problems) > SHOWN_MAX:
         print(f"and {len(problems) - SHOWN_MAX} more")
     print(f"crash suite: {len(problems)} problems in {time.monotonic() - started:.0f} s")
     return 1 if problems else 0
+
+
+def run_suite(folder: Path, chosen: Sequence[str]) -> list[str]:
+    """Run the cases, all unless some are chosen; what is wrong."""
+    fill_apart(folder / "template")
+    workshop = Workshop(folder, folder / "template")
+    cases = [run_case(workshop, case) for case in chosen or CASES]
+    return [*chain(*cases), *(() if chosen else find_planted(workshop))]
 
 
 def run_case(workshop: Workshop, case: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ import apsw
 from moorage.app import StartRefused
 from tests.crash.cases import (
     CASES,
+    FRESH,
     NEXT_MIGRATION,
     OLDER,
     UNKNOWN,
@@ -119,6 +120,9 @@ async def check(case: str, data: Path, reports: Sequence[Report], *, is_undone: 
             found.append(f"the restart took {time.monotonic() - started:.1f} s")
         found += audit(data)
         found += check_schema(data / OLDER)
+        is_started = any(report.word == "ACK" and report.effect.kind == "start" for report in reports)
+        if case == "start" and is_started and not (data / FRESH / "moorage.db").exists():
+            found.append("the folder that it started on is gone")
         found += await _check_reads(registry, expected)
         found += await _check_uploads(registry, expected)
         found += await _repeat(case, registry, expected, reports)

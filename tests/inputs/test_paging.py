@@ -250,7 +250,7 @@ def _walk(registry: Registry, subject: Document, query: str = "") -> tuple[list[
             {"annotations": {"a": "\u6f22" * 300_000}}, id="B67-annotations-of-three-bytes-a-letter"
         ),
         pytest.param({"annotations": {"a": "\u0001" * 100_000}}, id="B67-annotations-that-are-escaped"),
-        pytest.param({"artifactType": "x" * 900_000}, id="B67-artifact-types"),
+        pytest.param({"artifactType": "x" * 255}, id="B67-artifact-types"),
     ],
 )
 def test_page_of_referrers_is_never_larger_than_clients_read(registry: Registry, more: Document) -> None:

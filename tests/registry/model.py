@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from tests.content import Document, digest_of, encode
 
 EXPIRY_NS = 7 * 24 * 3600 * 10**9
+EMPTY_EXPIRY_NS = 3600 * 10**9
 
 
 @dataclass
 class OpenUpload:
-    """A blob on its way in. Once it got nothing for a week it may be dropped, and must be by a sweep."""
+    """A blob on its way in. Once it got nothing for a week it may be dropped, and must be by a sweep.
+
+    One that has no bytes has an hour.
+    """
 
     repository: str
     location: str
@@ -23,17 +27,21 @@ class OpenUpload:
     may_be_gone: bool = False
     must_be_gone: bool = False
 
+    @property
+    def expiry_ns(self) -> int:
+        return EXPIRY_NS if self.content else EMPTY_EXPIRY_NS
+
     def touch(self, now_ns: int) -> None:
         """Bytes came."""
         self.touched_ns, self.may_be_gone = now_ns, False
 
     def age(self, now_ns: int) -> None:
         """The clock moved."""
-        self.may_be_gone = self.may_be_gone or now_ns - self.touched_ns > EXPIRY_NS
+        self.may_be_gone = self.may_be_gone or now_ns - self.touched_ns > self.expiry_ns
 
     def sweep(self, now_ns: int) -> None:
         """The registry looked for what was left alone."""
-        self.must_be_gone = self.must_be_gone or now_ns - self.touched_ns > EXPIRY_NS
+        self.must_be_gone = self.must_be_gone or now_ns - self.touched_ns > self.expiry_ns
 
 
 @dataclass

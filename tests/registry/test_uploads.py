@@ -678,7 +678,7 @@ def test_body_is_written_and_hashed_whatever_pieces_it_comes_in(
         file.append(b"x" * before)
         hashes.update(b"x" * before)
 
-    asyncio.run(receive(threads, file, body_of(*body), hashes, None))
+    asyncio.run(receive(threads, file, body_of(*body), hashes, None, lambda: None))
 
     content = b"x" * before + b"".join(body)
     assert file.read(0, len(content) + 1) == content

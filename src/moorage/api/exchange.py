@@ -173,7 +173,7 @@ class Reply:
         status: int,
         headers: list[Header],
         body: bytes | bytearray = b"",
-        pieces: AsyncGenerator[Piece, None] | None = None,
+        pieces: "AsyncGenerator[Piece, None] | AsyncGenerator[bytes, None] | None" = None,
     ) -> None:
         self.status = status
         self.headers = headers

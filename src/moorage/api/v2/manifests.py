@@ -3,6 +3,8 @@
 Source: distribution-spec main (967efdc).
 """
 
+import msgspec
+
 from moorage.api.exchange import (
     API_VERSION,
     EMPTY,
@@ -27,7 +29,13 @@ from moorage.oci.digest import Digest, parse_digest
 from moorage.oci.names import RepositoryName, Tag, is_tag
 from moorage.registry.manifests.pushing import Precondition, push_manifest
 from moorage.registry.manifests.rows import StoredManifest
-from moorage.registry.manifests.serving import delete_manifest, delete_tag, get_manifest
+from moorage.registry.manifests.serving import (
+    PIECE_BYTES,
+    delete_manifest,
+    delete_tag,
+    get_manifest,
+    read_pieces,
+)
 
 TAGS_MAX = 100
 """`tag` parameters in one push; the specification asks for ten."""
@@ -42,8 +50,12 @@ async def get(services: Services, request: Request, name: RepositoryName, refere
     if_none_match = request.header(b"if-none-match")
     if if_none_match is not None and matches(if_none_match, stored.digest):
         return Reply(304, headers)
-    headers.append((b"content-length", b"%d" % len(stored.payload)))
-    return Reply(200, headers, stored.payload)
+    size = len(stored.payload)
+    headers.append((b"content-length", b"%d" % size))
+    if size <= PIECE_BYTES or request.method == "HEAD":
+        return Reply(200, headers, stored.payload)
+    light = msgspec.structs.replace(stored, payload=b"")
+    return Reply(200, headers, pieces=read_pieces(services.db, name, light, size))
 
 
 def _headers(stored: StoredManifest) -> list[Header]:

@@ -78,6 +78,18 @@ async def find_by_digest(db: Database, repository: RepositoryName, digest: Diges
     return None if row is None else StoredManifest(*row)
 
 
+async def read_payload(
+    db: Database, repository: RepositoryName, digest: Digest, offset: int, length: int
+) -> bytes | None:
+    """A part of a manifest's bytes, by its sha256 digest; None when it is gone."""
+    row = await db.one(
+        "SELECT substr(m.payload, ?, ?) FROM repository r"
+        " JOIN manifest m ON m.repository = r.id AND m.digest = ? WHERE r.name = ?",
+        (offset + 1, length, digest, repository),
+    )
+    return None if row is None else row[0]
+
+
 def find_held(tx: Transaction, repository_id: int, digests: Sequence[Digest]) -> dict[Digest, Held]:
     """Which of these digests, of either algorithm, are manifests of this repository."""
     held: dict[Digest, Held] = {}

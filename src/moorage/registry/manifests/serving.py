@@ -1,6 +1,7 @@
 """Manifests on their way out, and away."""
 
 import hashlib
+from collections.abc import AsyncGenerator
 
 import structlog
 
@@ -14,6 +15,9 @@ from moorage.registry.manifests import rows
 from moorage.registry.manifests.rows import StoredManifest
 from moorage.registry.repositories.rows import find_repository
 from moorage.registry.tags import rows as tag_rows
+
+PIECE_BYTES = 256 * 1024
+"""A manifest of more than this is served in pieces of it."""
 
 log = structlog.get_logger()
 
@@ -36,6 +40,20 @@ async def get_manifest(db: Database, repository: RepositoryName, reference: str)
         log.error("manifest_damaged", repository=repository, digest=stored.sha256)
         raise ManifestDamaged(stored.sha256)
     return stored
+
+
+async def read_pieces(
+    db: Database, repository: RepositoryName, stored: StoredManifest, size: int
+) -> AsyncGenerator[bytes, None]:
+    """A large manifest in pieces, each read when it is wanted: a slow reader shall not hold the whole.
+
+    Raises ManifestDamaged when it is deleted meanwhile.
+    """
+    for offset in range(0, size, PIECE_BYTES):
+        piece = await rows.read_payload(db, repository, stored.sha256, offset, PIECE_BYTES)
+        if piece is None:
+            raise ManifestDamaged(stored.sha256)
+        yield piece
 
 
 async def delete_tag(db: Database, repository: RepositoryName, tag: Tag, deleted_by: str) -> None:

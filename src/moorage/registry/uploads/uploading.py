@@ -84,11 +84,17 @@ class Uploads:
     async def get(self, repository: RepositoryName, upload_id: str) -> Upload:
         """An open upload as it stands.
 
-        Raises UploadUnknown (404).
+        Raises UploadUnknown (404), also when its file was lost or has just become a blob's.
         """
         upload = await rows.find(self._db, repository, upload_id)
         if upload is None:
             raise UploadUnknown(upload=upload_id[:64])
+        if self._store.upload_size(upload_id) < upload.received:
+            # a blob's row is written, and the upload's deleted, before the file goes: if the row is
+            # still there now, the file was lost under it
+            if await rows.find(self._db, repository, upload_id) is not None:
+                await self._db.write(lambda tx: rows.delete(tx, upload_id))
+            raise UploadUnknown(upload=upload_id)
         return upload
 
     async def append(self, repository: RepositoryName, upload_id: str, chunk: Chunk) -> Upload:
@@ -159,7 +165,6 @@ class Uploads:
         try:
             # again, now that no one else can change it
             upload = await self.get(repository, upload_id)
-            await self._check_whole(file, upload)
             if chunk is not None:
                 _check_order(upload, chunk)
             await self._cut_back(file, upload.received)
@@ -179,12 +184,6 @@ class Uploads:
             raise
         finally:
             file.close()
-
-    async def _check_whole(self, file: UploadFile, upload: Upload) -> None:
-        """End an upload whose file was lost under its row: there is nothing to go on with."""
-        if file.size < upload.received:
-            await self._db.write(lambda tx: rows.delete(tx, upload.id))
-            raise UploadUnknown(upload=upload.id)
 
     async def _cut_back(self, file: UploadFile, size: int) -> None:
         if file.size > size:
