@@ -1,7 +1,7 @@
 """What a kill cannot show: from a record of calls, that everything was made durable before it was relied on.
 
-- between the last write to a file and its rename there is a sync of the file;
-- between a rename, a mkdir or the making of a file and the acknowledgement, a sync of its folder;
+- between the last write to a file and its rename or link there is a sync of the file;
+- between a rename, a link, a mkdir or the making of a file and the acknowledgement, a sync of its folder;
 - between the last write to a file, the database's log included, and the acknowledgement, a sync of it.
 """
 
@@ -51,10 +51,11 @@ class _Linter:
             self._unsynced[path] = f"{self._short(path)}, which was written to"
         elif call.kind == "mkdir":
             self._enter(path)
-        elif call.kind == "rename":
+        elif call.kind in {"rename", "link"}:
             if path in self._unsynced:
-                self._found.append(f"renamed before a sync: {self._unsynced.pop(path)}")
-            self._leave(path)
+                self._found.append(f"{call.kind} before a sync: {self._unsynced.pop(path)}")
+            if call.kind == "rename":
+                self._leave(path)
             self._enter(call.paths[1])
         elif call.kind == "unlink":
             self._unsynced.pop(path, None)

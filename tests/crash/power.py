@@ -89,9 +89,14 @@ class Disk:
             folder.entries[path.name] = _Tree()
         elif call.kind == "unlink":
             del folder.entries[path.name]
-        elif call.kind == "rename":
-            target = inside[1]
-            self._folder(target.parent).entries[target.name] = folder.entries.pop(path.name)
+        elif call.kind in {"rename", "link"}:
+            target = self._folder(inside[1].parent).entries
+            moved = folder.entries[path.name]
+            if target.get(inside[1].name) is moved:
+                return
+            target[inside[1].name] = moved
+            if call.kind == "rename":
+                del folder.entries[path.name]
         elif any("O_CREAT" in each for each in call.arguments):
             folder.entries.setdefault(path.name, _File())
 

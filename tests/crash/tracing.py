@@ -13,7 +13,7 @@ from pathlib import Path
 
 CALLS = (
     *("openat", "write", "pwrite64", "pwritev", "pwritev2", "fsync", "fdatasync", "ftruncate"),
-    *("rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat"),
+    *("rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat"),
 )
 """Python and SQLite change the disk by these; some architectures have only the `at` forms."""
 _RECORDED_MAX_BYTES = 1 << 22
@@ -108,7 +108,7 @@ def _parse(match: re.Match[str]) -> Call:
         raise TracerError(f"a {name} is longer than the record holds")
     opened = [_decode(found) for found in _PATH.findall(arguments)]
     plain = _STRING.sub("", _PATH.sub("", arguments))
-    names_paths = name in {"openat", "mkdir", "unlink", "rename"} or name.endswith(("at", "at2"))
+    names_paths = name in {"openat", "mkdir", "link", "unlink", "rename"} or name.endswith(("at", "at2"))
     paths = [_resolve(opened, string.decode()) for string in strings] if names_paths else opened
     return Call(
         thread=int(match["thread"]),

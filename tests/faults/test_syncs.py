@@ -8,8 +8,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
+from moorage.databases import sqlite
 from tests.content import digest_of, some_bytes
 from tests.crash.checking import audit
 from tests.crash.inprocess import LocalRegistry, prepare
@@ -157,6 +159,21 @@ def test_f12_write_that_writes_nothing_is_no_endless_loop(
     assert left[0] > 0
 
 
+class LateRename:
+    """`os.rename` of which the first call waits until it is released."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.arrived, self.released = threading.Event(), threading.Event()
+        self._rename = os.rename
+        monkeypatch.setattr(os, "rename", self)
+
+    def __call__(self, source: Path, destination: Path) -> None:
+        if not self.arrived.is_set():
+            self.arrived.set()
+            self.released.wait(10)
+        self._rename(source, destination)
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=["F9 no room", "F8 failed"])
 def test_blob_that_another_push_made_live_outlives_a_rename_that_could_not_be_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
@@ -165,29 +182,55 @@ def test_blob_that_another_push_made_live_outlives_a_rename_that_could_not_be_sy
     prepare(tmp_path)
     content = some_bytes(3000)
     target = f"{UPLOADS}?digest={digest_of(content)}"
-    arrived, released = threading.Event(), threading.Event()
-    rename = os.rename
-
-    def rename_late(source: Path, destination: Path) -> None:
-        if not arrived.is_set():
-            arrived.set()
-            released.wait(10)
-        rename(source, destination)
+    late = LateRename(monkeypatch)
 
     async def scenario() -> None:
         async with LocalRegistry.open(tmp_path) as registry:
-            monkeypatch.setattr(os, "rename", rename_late)
             first = asyncio.create_task(registry.ask("POST", target, content))
-            await asyncio.to_thread(arrived.wait, 10)
+            await asyncio.to_thread(late.arrived.wait, 10)
             second = await registry.ask("POST", target, content)
             assert second.status == 201
             monkeypatch.setattr(os, "fsync", FailingSync(code, is_shard))
 
-            released.set()
+            late.released.set()
             refused = await first
 
             assert refused.status == (507 if code == errno.ENOSPC else 500)
             served = await registry.ask("GET", f"{PATH}/blobs/{digest_of(content)}")
+            assert (served.status, served.body) == (200, content)
+
+    asyncio.run(scenario())
+    assert audit(tmp_path) == []
+
+
+def test_blob_that_another_push_made_live_outlives_an_upload_of_it_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, but it is the first one's row that cannot be written; its client then sends other bytes."""
+    prepare(tmp_path)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
+    content = some_bytes(3000)
+    digest = digest_of(content)
+    late = LateRename(monkeypatch)
+
+    async def scenario() -> None:
+        async with LocalRegistry.open(tmp_path) as registry:
+            location = (await registry.ask("POST", UPLOADS)).headers["location"]
+            first = asyncio.create_task(registry.ask("PUT", f"{location}?digest={digest}", content))
+            await asyncio.to_thread(late.arrived.wait, 10)
+            second = await registry.ask("POST", f"{UPLOADS}?digest={digest}", content)
+            assert second.status == 201
+            outsider = apsw.Connection(str(tmp_path / "moorage.db"))
+            outsider.execute("BEGIN IMMEDIATE")
+            late.released.set()
+            refused = await first
+            outsider.execute("ROLLBACK")
+            outsider.close()
+            assert refused.status == 503
+
+            await registry.ask("PATCH", location, b"other bytes")
+
+            served = await registry.ask("GET", f"{PATH}/blobs/{digest}")
             assert (served.status, served.body) == (200, content)
 
     asyncio.run(scenario())

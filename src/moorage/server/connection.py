@@ -1,8 +1,8 @@
 """One connection: bytes in, requests to the application, replies out, in order.
 
-    data_received -> httptools -> Exchange (one request and its reply) -> the ASGI application
-                                     |  receive(): body pieces, as large as what has arrived
-                                     '- send(): head and body in one write; or a file, by sendfile
+    buffer_updated -> httptools -> Exchange (one request and its reply) -> the ASGI application
+                                      |  receive(): body pieces, as large as what has arrived
+                                      '- send(): head and body in one write; or a file, by sendfile
 
 Source: RFC 9112; ASGI 3.0 with the `http.response.zerocopysend` extension.
 """
@@ -27,6 +27,7 @@ from moorage.server.limits import HEADERS_MAX, HEADERS_MAX_BYTES, TARGET_MAX_BYT
 Message = MutableMapping[str, Any]
 Application = Callable[..., Awaitable[None]]
 
+READ_BYTES = 1024 * 1024
 BODY_HELD_MAX_BYTES = 1024 * 1024
 PIPELINED_MAX = 32
 LINGER_S = 2.0
@@ -73,6 +74,7 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.is_stopping = False
+        self.buffer = memoryview(bytearray(READ_BYTES))
         self._date = (0, b"")
 
     def date(self) -> bytes:
@@ -102,7 +104,7 @@ class Worker:
             connection.abort()
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client's connection."""
 
     def __init__(self, worker: Worker) -> None:
@@ -150,10 +152,14 @@ class Connection(asyncio.Protocol):
         min(idle, key=lambda each: each.since).transport.close()
         return True
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's
+        """Where the next bytes go: one place for all, as they are parsed before any others are read."""
+        return self.worker.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Bytes came."""
         if self._is_closing or self._is_failed:
-            self._lingered_bytes += len(data)
+            self._lingered_bytes += nbytes
             if self._lingered_bytes > _LINGER_MAX_BYTES:
                 self.abort()
             return
@@ -161,7 +167,7 @@ class Connection(asyncio.Protocol):
             self.is_idle = False
             self.since = self.worker.loop.time()
         try:
-            self._feed(data)
+            self._feed(self.worker.buffer[:nbytes])
         except _Refused as refusal:
             self._fail(refusal.status)
         except httptools.HttpParserUpgrade:
@@ -172,7 +178,7 @@ class Connection(asyncio.Protocol):
             self._fail(cause.status if isinstance(cause, _Refused) else 400)
         self._go_on()
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: memoryview) -> None:
         """Parse. A line without an end costs the parser the square of its length, so it is cut short."""
         self._is_silent = True
         self._parser.feed_data(data)

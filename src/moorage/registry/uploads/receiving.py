@@ -13,7 +13,7 @@ from moorage.registry.blobs.store import UploadFile
 from moorage.registry.uploads.hashing import Hashes
 from moorage.threads import ended
 
-GATHER_BYTES = 1024 * 1024
+GATHER_BYTES = 512 * 1024
 SYNC_EVERY_BYTES = 32 * 1024 * 1024
 
 
@@ -91,7 +91,7 @@ class _Writer:
 
 def _append(file: UploadFile, pieces: Sequence[bytes], hashes: Hashes | None) -> None:
     # one buffer: hashing and writing let other threads run, which costs more for each piece than a copy
-    batch = b"".join(pieces)
+    batch = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if hashes is not None:
         hashes.update(batch)
     file.append(batch)
