@@ -6,7 +6,7 @@ import gc
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -22,6 +22,7 @@ from moorage.api.v2.errors import refuse
 from moorage.api.v2.services import Services
 from moorage.config import Settings
 from moorage.databases import sqlite
+from moorage.errors import RegistryError
 from moorage.health import Health
 from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
@@ -116,6 +117,8 @@ def prepare(settings: Settings) -> int:
             f"cannot use the data folder {data}: {error.strerror}."
             " Mend its owner, or choose another with --data."
         ) from error
+    except RegistryError as refusal:
+        raise StartRefused(f"cannot use the data folder {data}: {refusal}. Look at its disk.") from refusal
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         sqlite.prepare(settings.storage.database)
@@ -130,8 +133,10 @@ def prepare(settings: Settings) -> int:
     return lock
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, greet: Callable[[str], None]) -> int:
     """Serve until SIGTERM or SIGINT; requests under way may end first. The process's exit code.
+
+    `greet` is told the address once it is taken.
 
     Raises StartRefused.
     """
@@ -154,7 +159,9 @@ def serve(settings: Settings) -> int:
         log.warning,
     )
     host, port = sockets[0].getsockname()[:2]
-    log.info("registry_started", listen=f"{host}:{port}", data=str(settings.storage.data), workers=count)
+    listen_at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    greet(listen_at)
+    log.info("registry_started", listen=listen_at, data=str(settings.storage.data), workers=count)
     code = workers.run()
     log.info("registry_stopped")
     os.close(lock)

@@ -59,7 +59,7 @@ class NameUnknown(RegistryError):
 class DigestInvalid(RegistryError):
     """A digest that does not parse, is of an unknown algorithm, or is not that of the content."""
 
-    status, code, message = 400, "DIGEST_INVALID", "provided digest did not match uploaded content"
+    status, code, message = 400, "DIGEST_INVALID", "digest invalid, or not that of the content"
 
 
 class SizeInvalid(RegistryError):

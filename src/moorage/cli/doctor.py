@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -111,7 +110,7 @@ def _database(settings: Settings) -> Finding:
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            answer = str(connection.pragma("quick_check(1)"))
+            answer = str(connection.pragma("quick_check", 1))
         finally:
             connection.close()
     except apsw.Error as error:
@@ -138,12 +137,13 @@ def _port(settings: Settings) -> Finding:
 def _files(settings: Settings) -> Finding:
     import resource
 
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # `serve` raises its soft limit to the hard one
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = max(_FILES_MIN, 2 * settings.limits.connections)
-    if soft != resource.RLIM_INFINITY and soft < needed:
+    if hard == resource.RLIM_INFINITY:
+        return Finding("files", "ok", "no limit on open files")
+    if hard < needed:
         return Finding(
-            "files", "warning", f"{soft} open files allowed; raise the limit to {needed} (ulimit -n)"
+            "files", "warning", f"{hard} open files allowed; raise the limit to {needed} (ulimit -Hn)"
         )
-    return Finding(
-        "files", "ok", f"{soft} open files allowed" if soft < sys.maxsize else "no limit on open files"
-    )
+    return Finding("files", "ok", f"{hard} open files allowed")

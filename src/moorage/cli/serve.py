@@ -22,9 +22,8 @@ def serve(
     from moorage.app import StartRefused
     from moorage.app import serve as run
 
-    _greet(settings)
     try:
-        code = run(settings)
+        code = run(settings, lambda at: _greet(settings, at))
     except StartRefused as refusal:
         typer.echo(f"moorage: {refusal}", err=True)
         raise typer.Exit(1) from refusal
@@ -48,11 +47,10 @@ def _check_loopback(settings: Settings) -> None:
         raise typer.Exit(1)
 
 
-def _greet(settings: Settings) -> None:
+def _greet(settings: Settings, at: str) -> None:
     """For a person: where it is, and the three lines to type next."""
     if settings.log.format == "json" or not sys.stdout.isatty():
         return
-    at = settings.server.listen
     typer.echo(f"Moorage serves http://{at} with its data in {settings.storage.data.resolve()}\n")
     typer.echo("Push an image, then look at it:")
     typer.echo(f"  docker tag hello-world {at}/team/hello:v1")

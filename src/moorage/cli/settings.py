@@ -20,14 +20,14 @@ ConfigOption = Annotated[
 ]
 ListenOption = Annotated[
     str | None,
-    typer.Option("--listen", help="HOST:PORT to serve on. [default: 127.0.0.1:5000]", show_default=False),
+    typer.Option("--listen", help="HOST:PORT to serve on. Default: 127.0.0.1:5000.", show_default=False),
 ]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder of all data. [default: ./data]", show_default=False)
+    Path | None, typer.Option("--data", help="Folder of all data. Default: ./data.", show_default=False)
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", help="Worker processes. [default: one per processor]", show_default=False),
+    typer.Option("--workers", help="Worker processes. Default: one per processor.", show_default=False),
 ]
 
 

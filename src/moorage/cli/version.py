@@ -19,5 +19,5 @@ def version(*, as_json: Annotated[bool, typer.Option("--json", help="Print a JSO
         "httptools": metadata.version("httptools"),
     }
     typer.echo(
-        json.dumps(parts) if as_json else "\n".join(f"{name:8} {value}" for name, value in parts.items())
+        json.dumps(parts) if as_json else "\n".join(f"{name:9} {value}" for name, value in parts.items())
     )

@@ -47,8 +47,8 @@ def _connect(path: Path, *, can_write: bool) -> apsw.Connection:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA mmap_size = 0")
-    # one connection per process checkpoints; readers never do
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES if can_write else 0}")
+    # SQLite's own checkpoints keep a failed fsync to themselves; see `_checkpoint`
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
     return connection
 
 
@@ -133,6 +133,7 @@ class SqliteDatabase:
         self._health = health
         self._reader = _connect(path, can_write=False)
         self._execute = self._reader.execute
+        self._wal_pages = 0
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_all, args=(path,), name="database", daemon=True)
         self._writer.start()
@@ -159,6 +160,7 @@ class SqliteDatabase:
 
     def _write_all(self, path: Path) -> None:
         connection = _connect(path, can_write=True)
+        connection.setwalhook(self._note_pages)
         transaction = SqliteTransaction(connection)
         while (write := self._queue.get()) is not None:
             batch, is_last = self._gather(write)
@@ -168,9 +170,30 @@ class SqliteDatabase:
                 self._undo(connection, batch, error)
             with suppress(RuntimeError):  # the loop closed: no one waits any more
                 write.answer.get_loop().call_soon_threadsafe(_settle, batch)
+            if self._wal_pages >= _CHECKPOINT_PAGES:
+                self._checkpoint(connection)
             if is_last:
                 break
+        self._checkpoint(connection)
         connection.close()
+
+    def _note_pages(self, _: apsw.Connection, __: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self, connection: apsw.Connection) -> None:
+        """Copy the log into the database file, behind the replies.
+
+        A failed fsync is final here too: another would say that all is well.
+        """
+        self._wal_pages = 0
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except (apsw.BusyError, apsw.LockedError):
+            return
+        except apsw.Error as error:
+            self._refusal(error)
+            log.error("checkpoint_failed", reason=str(error))  # noqa: TRY400 - the reason says it all
 
     def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
         batch = [first]

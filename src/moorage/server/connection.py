@@ -31,6 +31,7 @@ READ_BYTES = 1024 * 1024
 BODY_HELD_MAX_BYTES = 1024 * 1024
 PIPELINED_MAX = 32
 LINGER_S = 2.0
+_PUT_AWAY_S = 5.0
 _LINGER_MAX_BYTES = 16 * 1024 * 1024
 _WRITE_HELD_BYTES = 64 * 1024
 _SENDFILE_BYTES = 1024 * 1024
@@ -73,6 +74,7 @@ class Worker:
         """Headers and body for a status that the server itself has to give."""
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.is_stopping = False
         self.buffer = memoryview(bytearray(READ_BYTES))
         self._date = (0, b"")
@@ -102,6 +104,15 @@ class Worker:
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             connection.abort()
+        if self.tasks:
+            # what was cut still puts away what had arrived
+            await asyncio.wait(self.tasks, timeout=_PUT_AWAY_S)
+
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Let something go on by itself; the worker does not end before it."""
+        task = self.loop.create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -529,14 +540,14 @@ class Exchange:
         """Run the application, at once as far as it goes without waiting."""
         running = self._run()
         if self.scope["method"] not in _SAFE:
-            self._connection.worker.loop.create_task(running)
+            self._connection.worker.run(running)
             return
         # most pulls never wait for anything: a task for each would be a sixth of their cost
         try:
             waits_for = running.send(None)
         except StopIteration:
             return
-        self._connection.worker.loop.create_task(_go_on(running, waits_for))
+        self._connection.worker.run(_go_on(running, waits_for))
 
     async def _run(self) -> None:
         try:

@@ -20,10 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
 from moorage.errors import RegistryError, StorageFailed, StorageFull, StorageReadOnly, Unavailable, UploadBusy
 from moorage.health import Health
 from moorage.oci.digest import Digest, encoded_of
 from moorage.registry.blobs.store import BlobDamaged, FilePart
+
+log = structlog.get_logger()
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
@@ -154,12 +158,17 @@ class FilesystemStore:
         self._quarantine = root / "quarantine"
 
     def prepare(self) -> None:
-        """Make the folders. Raises OSError when that cannot be."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self.uploads, self._shards, self._quarantine):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self._shards.parent, self.root):
-            self.sync_folder(folder)
+        """Make the folders, durably. Raises StorageFull, StorageFailed, StorageReadOnly, OSError."""
+        for folder in (self.root, self.uploads, self._shards, self._quarantine):
+            self._make(folder.absolute())
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder and those above it; each is synced into the one it stands in."""
+        if folder.is_dir():
+            return
+        self._make(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.sync_folder(folder.parent)
 
     def check_writable(self) -> None:
         if self._health.failure is not None:
@@ -247,11 +256,13 @@ class FilesystemStore:
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 self._health.fail(f"fsync failed: {error.strerror}")
+                log.error("storage_failed", reason=f"fsync failed: {error.strerror}")  # noqa: TRY400
             raise _refusal(error) from error
 
     def sync_folder(self, folder: Path) -> None:
         """Make a folder's entries durable."""
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with _refusals():
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self.sync(fd)
         finally:

@@ -1,5 +1,7 @@
 """Which repository holds which blob: mounting and deleting. The bytes do not move."""
 
+import structlog
+
 from moorage.database import Database, Transaction
 from moorage.errors import BlobUnknown
 from moorage.oci.digest import Digest
@@ -8,6 +10,8 @@ from moorage.registry.blobs import rows
 from moorage.registry.blobs.rows import Blob
 from moorage.registry.blobs.store import BlobStore
 from moorage.registry.repositories.rows import ensure_repository, find_repository
+
+log = structlog.get_logger()
 
 
 async def mount_blob(
@@ -54,3 +58,4 @@ async def delete_blob(db: Database, repository: RepositoryName, digest: Digest) 
         rows.unlink(tx, repository_id, blob.digest)
 
     await db.write(work)
+    log.info("blob_deleted", repository=repository, digest=digest)
