@@ -166,12 +166,15 @@ def test_f19_an_older_database_beside_newer_files_starts_and_takes_the_push_agai
     server: ServerProcess, repository: Repository, tmp_path: Path
 ) -> None:
     old = push_image(repository, "old")
-    server.terminate()
-    backup = (server.data_dir / "moorage.db").read_bytes()
-    server.start()
+    backup = tmp_path / "backup.db"
+    connection = apsw.Connection(str(server.data_dir / "moorage.db"))
+    connection.execute("VACUUM INTO ?", (str(backup),))
+    connection.close()
     push_image(repository, "newer")
     server.terminate()
-    (server.data_dir / "moorage.db").write_bytes(backup)
+    (server.data_dir / "moorage.db-wal").unlink(missing_ok=True)
+    (server.data_dir / "moorage.db-shm").unlink(missing_ok=True)
+    backup.replace(server.data_dir / "moorage.db")
 
     server.start()
 
@@ -201,13 +204,39 @@ def raise_schema(path: Path) -> None:
     connection.close()
 
 
+def settle(path: Path) -> None:
+    """Take in what the log holds, as workers that stop one after the other do."""
+    apsw.Connection(str(path)).close()
+    assert not path.with_name("moorage.db-wal").exists()
+
+
+def leave_log(path: Path, statement: str) -> None:
+    """Change rows and leave that in the log, as a crash does."""
+    connection = apsw.Connection(str(path))
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.execute(statement)
+    connection.close()
+    assert path.with_name("moorage.db-wal").stat().st_size
+
+
+def raise_schema_in_log(path: Path) -> None:
+    leave_log(path, "INSERT INTO migration (number, name, checksum) VALUES (9999, '9999_later.sql', '')")
+
+
+def cut_in_half_beside_log(path: Path) -> None:
+    leave_log(path, "UPDATE blob_total SET bytes = bytes + 1")
+    cut_in_half(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         pytest.param(scramble, "is damaged", id="F20 scrambled"),
         pytest.param(cut_in_half, "is damaged", id="F20 cut in half"),
         pytest.param(overwrite_pages, "is damaged", id="F20 pages overwritten"),
+        pytest.param(cut_in_half_beside_log, "is damaged", id="F20 cut in half after a crash"),
         pytest.param(raise_schema, "newer Moorage", id="F56 newer schema"),
+        pytest.param(raise_schema_in_log, "newer Moorage", id="F56 newer schema after a crash"),
     ],
 )
 def test_database_that_cannot_be_used_is_refused_in_a_sentence_and_left_as_it_is(
@@ -215,6 +244,7 @@ def test_database_that_cannot_be_used_is_refused_in_a_sentence_and_left_as_it_is
 ) -> None:
     push_image(repository, "old")
     server.terminate()
+    settle(server.data_dir / "moorage.db")
     damage(server.data_dir / "moorage.db")
     before = fingerprints(server.data_dir)
 

@@ -49,10 +49,12 @@ def _check_loopback(settings: Settings) -> None:
 
 def _greet(settings: Settings, at: str) -> None:
     """For a person: where it is, and the three lines to type next."""
-    if settings.log.format == "json" or not sys.stdout.isatty():
+    if settings.log.format == "json":
         return
     typer.echo(f"Moorage serves http://{at} with its data in {settings.storage.data.resolve()}\n")
     typer.echo("Push an image, then look at it:")
     typer.echo(f"  docker tag hello-world {at}/team/hello:v1")
     typer.echo(f"  docker push {at}/team/hello:v1")
     typer.echo(f"  curl http://{at}/v2/team/hello/tags/list\n")
+    # before the workers are forked, or each would hold a copy of what is not yet written
+    sys.stdout.flush()
