@@ -28,8 +28,9 @@ from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
 from moorage.registry.uploads.uploading import Uploads
-from moorage.server.connection import Connection, Worker
+from moorage.server.connection import Connection
 from moorage.server.limits import Limits
+from moorage.server.worker import Worker
 from moorage.server.workers import Workers, listen
 from moorage.storage.filesystem import FilesystemStore
 

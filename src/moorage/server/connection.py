@@ -11,44 +11,23 @@ import asyncio
 import os
 import re
 import socket
-import time
-import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
-from email.utils import formatdate
-from functools import partial
-from http import HTTPStatus
-from typing import Any
 
 import httptools
 
-from moorage.server.limits import HEADERS_MAX, HEADERS_MAX_BYTES, TARGET_MAX_BYTES, Limits
+from moorage.server.exchange import WRITE_HELD_BYTES, ClientGone, Exchange, head
+from moorage.server.limits import HEADERS_MAX, HEADERS_MAX_BYTES, TARGET_MAX_BYTES
+from moorage.server.worker import Worker
 
-Message = MutableMapping[str, Any]
-Application = Callable[..., Awaitable[None]]
-
-READ_BYTES = 1024 * 1024
-BODY_HELD_MAX_BYTES = 1024 * 1024
 PIPELINED_MAX = 32
 LINGER_S = 2.0
-_PUT_AWAY_S = 5.0
 _LINGER_MAX_BYTES = 16 * 1024 * 1024
-_WRITE_HELD_BYTES = 64 * 1024
 _SENDFILE_BYTES = 1024 * 1024
 _EXTENSIONS: dict[str, dict[str, object]] = {"http.response.zerocopysend": {}}
 _ASGI = {"version": "3.0", "spec_version": "2.5"}
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
-}
 # host = name / IPv4 / "[" IPv6 "]" [ ":" port ] ; RFC 9110 section 7.2, without what no host has
 _HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]*")
-_SAFE = frozenset({"GET", "HEAD"})
 _VERSIONS = frozenset({"1.0", "1.1"})
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class ClientGone(ConnectionError):
-    """The client left, or was cut off, before it had the whole reply."""
 
 
 class _Refused(Exception):
@@ -57,62 +36,6 @@ class _Refused(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
-
-
-class Worker:
-    """What the connections of one worker process share."""
-
-    def __init__(
-        self,
-        application: Application,
-        limits: Limits,
-        refuse: Callable[[int], tuple[list[tuple[bytes, bytes]], bytes]],
-    ) -> None:
-        self.application = application
-        self.limits = limits
-        self.refuse = refuse
-        """Headers and body for a status that the server itself has to give."""
-        self.loop = asyncio.get_running_loop()
-        self.connections: set[Connection] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.is_stopping = False
-        self.buffer = memoryview(bytearray(READ_BYTES))
-        self._date = (0, b"")
-
-    def date(self) -> bytes:
-        """The Date header's line, made once a second."""
-        now = int(time.time())
-        if self._date[0] != now:
-            self._date = now, b"date: " + formatdate(now, usegmt=True).encode() + b"\r\n"
-        return self._date[1]
-
-    async def watch(self) -> None:
-        """Once a second, end the connections that only hold on; for as long as the worker lives."""
-        while True:
-            await asyncio.sleep(1.0)
-            now = self.loop.time()
-            for connection in list(self.connections):
-                connection.check_time(now)
-
-    async def stop(self) -> None:
-        """Let requests under way end, for as long as the limits say; then cut the rest."""
-        self.is_stopping = True
-        for connection in list(self.connections):
-            connection.stop_when_idle()
-        deadline = self.loop.time() + self.limits.drain_s
-        while self.connections and self.loop.time() < deadline:  # noqa: ASYNC110 - bounded by the deadline
-            await asyncio.sleep(0.02)
-        for connection in list(self.connections):
-            connection.abort()
-        if self.tasks:
-            # what was cut still puts away what had arrived
-            await asyncio.wait(self.tasks, timeout=_PUT_AWAY_S)
-
-    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Let something go on by itself; the worker does not end before it."""
-        task = self.loop.create_task(coroutine)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -146,7 +69,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
         self.transport = transport  # type: ignore[assignment] # a stream's
-        self.transport.set_write_buffer_limits(high=_WRITE_HELD_BYTES, low=0)
+        self.transport.set_write_buffer_limits(high=WRITE_HELD_BYTES, low=0)
         worker = self.worker
         worker.connections.add(self)
         self._client = transport.get_extra_info("peername")[:2]
@@ -160,7 +83,7 @@ class Connection(asyncio.BufferedProtocol):
         idle = [each for each in self.worker.connections if each.is_idle and each is not self]
         if not idle:
             return False
-        min(idle, key=lambda each: each.since).transport.close()
+        min(idle, key=lambda each: each.since).close()
         return True
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's
@@ -402,18 +325,19 @@ class Connection(asyncio.BufferedProtocol):
         self.resume_reading()
         if is_listening and self.transport.can_write_eof():
             self.transport.write_eof()
-            self.worker.loop.call_later(LINGER_S, self._close_for_good)
+            self.worker.loop.call_later(LINGER_S, self.close)
         else:
-            self.transport.close()
-
-    def _close_for_good(self) -> None:
-        if not self.is_lost:
             self.transport.close()
 
     def abort(self) -> None:
         """Cut the connection; what was not sent is lost, which the client notices."""
         if not self.is_lost:
             self.transport.abort()
+
+    def close(self) -> None:
+        """Close, after what has been written."""
+        if not self.is_lost:
+            self.transport.close()
 
     def stop_when_idle(self) -> None:
         """Close now if nothing is under way; else after the reply."""
@@ -500,186 +424,6 @@ def _set(future: "asyncio.Future[None]", error: Exception | None = None) -> None
         future.set_result(None)
     else:
         future.set_exception(error)
-
-
-class Exchange:
-    """One request and its reply, as the application sees them."""
-
-    __slots__ = (
-        "_body",
-        "_body_bytes",
-        "_connection",
-        "_head",
-        "_is_body_over",
-        "_is_broken",
-        "_is_handed_over",
-        "_waiter",
-        "expects_continue",
-        "is_announced",
-        "is_kept",
-        "is_sent",
-        "scope",
-    )
-
-    def __init__(self, connection: Connection, scope: Message, *, is_kept: bool) -> None:
-        self.scope = scope
-        self.is_kept = is_kept
-        self.is_sent = False
-        self.is_announced = True
-        self.expects_continue = False
-        self._connection = connection
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._is_body_over = False
-        self._is_broken = False
-        self._is_handed_over = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._head: bytes | None = None
-
-    def start(self) -> None:
-        """Run the application, at once as far as it goes without waiting."""
-        running = self._run()
-        if self.scope["method"] not in _SAFE:
-            self._connection.worker.run(running)
-            return
-        # most pulls never wait for anything: a task for each would be a sixth of their cost
-        try:
-            waits_for = running.send(None)
-        except StopIteration:
-            return
-        self._connection.worker.run(_go_on(running, waits_for))
-
-    async def _run(self) -> None:
-        try:
-            await self._connection.worker.application(self.scope, self.receive, self.send)
-        except ClientGone:
-            self.is_sent = False
-        finally:
-            self._connection.finished(self)
-
-    # the request's body
-
-    def feed(self, piece: bytes) -> None:
-        """A piece came; when enough is held the client has to wait."""
-        self._body.append(piece)
-        self._body_bytes += len(piece)
-        if self._body_bytes >= BODY_HELD_MAX_BYTES:
-            self._connection.transport.pause_reading()
-        self._wake()
-
-    def end_body(self) -> None:
-        """All of it came."""
-        self._is_body_over = True
-        self.is_announced = False
-        self._wake()
-
-    def break_body(self) -> None:
-        """No more of it will come."""
-        self._is_broken = True
-        self.is_kept = False
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def receive(self) -> Message:
-        """All of the body that has arrived; or that the client left."""
-        if self.expects_continue and not self._body and not self._is_body_over:
-            self.expects_continue = False
-            self._connection.transport.write(_CONTINUE)
-        while not self._body and not self._is_broken and (not self._is_body_over or self._is_handed_over):
-            self._waiter = self._connection.worker.loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        if self._body:
-            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-            self._body.clear()
-            self._body_bytes = 0
-            self._connection.resume_reading()
-        elif self._is_body_over and not self._is_handed_over:
-            body = b""
-        else:
-            return {"type": "http.disconnect"}
-        self._is_handed_over = self._is_body_over
-        return {"type": "http.request", "body": body, "more_body": not self._is_body_over}
-
-    # the reply
-
-    async def send(self, message: Message) -> None:
-        """A part of the reply.
-
-        Raises ClientGone.
-        """
-        connection = self._connection
-        if connection.is_lost:
-            raise ClientGone
-        kind = message["type"]
-        if kind == "http.response.start":
-            self._head = self._begin_reply(message)
-            return
-        more = message.get("more_body", False)
-        if kind == "http.response.zerocopysend":
-            self._write(b"")
-            await connection.send_file(message["file"], message["offset"], message["count"])
-        else:
-            self._write(message.get("body", b""))
-        if more:
-            await connection.drained()
-        else:
-            self.is_sent = True
-
-    def _begin_reply(self, message: Message) -> bytes:
-        if not self._is_body_over:
-            # the client is still writing what no one will read
-            self.is_kept = False
-        worker = self._connection.worker
-        if worker.is_stopping:
-            self.is_kept = False
-        return head(message["status"], message["headers"], worker.date(), is_kept=self.is_kept)
-
-    def _write(self, body: bytes | bytearray) -> None:
-        transport = self._connection.transport
-        if self._head is not None:
-            begin, self._head = self._head, None
-            if len(body) <= _WRITE_HELD_BYTES:
-                transport.write(begin + body)
-                return
-            transport.write(begin)
-        if body:
-            transport.write(body)
-
-
-@types.coroutine
-def _continued(running: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """Drive a coroutine that has been started already and waits for `waits_for`."""
-    while True:
-        try:
-            value = yield waits_for
-        except BaseException as error:  # noqa: BLE001 - the coroutine's to deal with
-            resume = partial(running.throw, error)
-        else:
-            resume = partial(running.send, value)
-        try:
-            waits_for = resume()
-        except StopIteration:
-            return
-
-
-async def _go_on(running: Coroutine[Any, Any, None], waits_for: Any) -> None:
-    await _continued(running, waits_for)
-
-
-def head(status: int, headers: list[tuple[bytes, bytes]], date: bytes, *, is_kept: bool) -> bytes:
-    """The status line and the header of a reply."""
-    lines = [_STATUS_LINES[status]]
-    for name, value in headers:
-        lines += (name, b": ", value, b"\r\n")
-    lines.append(date)
-    lines.append(b"\r\n" if is_kept else b"connection: close\r\n\r\n")
-    return b"".join(lines)
 
 
 def _path_of(target: bytes, method: bytes) -> bytes:
