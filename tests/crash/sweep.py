@@ -204,11 +204,16 @@ def visit(workshop: Workshop, case: str, point: Point, fault: str, planted: str 
         words = [report.word for report in played.of(1)]
         outcome = Outcome(case, fault)
         outcome.acknowledged = "ACK" in words
-        outcome.stopped = "NAK" in words or "END" not in words
+        # a checkpoint goes on behind the last reply: killed there, the case had ended
+        outcome.stopped = "NAK" in words or _was_killed(log_text)
         if not damage:
             outcome.orphans = count_orphans(data)
         outcome.damage = [f"{point}: {finding}" for finding in damage]
         return outcome
+
+
+def _was_killed(log: str) -> bool:
+    return "+++ killed by SIGKILL" in log
 
 
 def _judge(point: Point, fault: str, played: Played, log: str) -> Iterable[str]:
@@ -216,7 +221,7 @@ def _judge(point: Point, fault: str, played: Played, log: str) -> Iterable[str]:
     if played.is_hung:
         yield f"it hung; it said {played.said[-1000:]}"
     if fault == KILL:
-        if "+++ killed by SIGKILL" not in log:
+        if not _was_killed(log):
             yield "nothing was injected"
         return
     if "(INJECTED)" not in log:

@@ -203,8 +203,9 @@ def test_blob_that_another_push_made_live_outlives_a_rename_that_could_not_be_sy
     assert audit(tmp_path) == []
 
 
+@pytest.mark.parametrize("counted", [0, 3000], ids=["in one piece", "in chunks"])
 def test_blob_that_another_push_made_live_outlives_an_upload_of_it_that_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: int
 ) -> None:
     """As above, but it is the first one's row that cannot be written; its client then sends other bytes."""
     prepare(tmp_path)
@@ -216,7 +217,9 @@ def test_blob_that_another_push_made_live_outlives_an_upload_of_it_that_goes_on(
     async def scenario() -> None:
         async with LocalRegistry.open(tmp_path) as registry:
             location = (await registry.ask("POST", UPLOADS)).headers["location"]
-            first = asyncio.create_task(registry.ask("PUT", f"{location}?digest={digest}", content))
+            if counted:
+                assert (await registry.ask("PATCH", location, content[:counted])).status == 202
+            first = asyncio.create_task(registry.ask("PUT", f"{location}?digest={digest}", content[counted:]))
             await asyncio.to_thread(late.arrived.wait, 10)
             second = await registry.ask("POST", f"{UPLOADS}?digest={digest}", content)
             assert second.status == 201
@@ -228,10 +231,15 @@ def test_blob_that_another_push_made_live_outlives_an_upload_of_it_that_goes_on(
             outsider.close()
             assert refused.status == 503
 
-            await registry.ask("PATCH", location, b"other bytes")
+            changed = content[:counted] + b"other bytes"
+            assert (await registry.ask("PATCH", location, b"other bytes")).status == 202
+            closed = await registry.ask("PUT", f"{location}?digest={digest_of(changed)}")
 
-            served = await registry.ask("GET", f"{PATH}/blobs/{digest}")
-            assert (served.status, served.body) == (200, content)
+            assert closed.status == 201
+            for each in (content, changed):
+                served = await registry.ask("GET", f"{PATH}/blobs/{digest_of(each)}")
+                assert (served.status, served.body) == (200, each)
+            assert list((tmp_path / "uploads").iterdir()) == []
 
     asyncio.run(scenario())
     assert audit(tmp_path) == []

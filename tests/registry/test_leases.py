@@ -84,7 +84,7 @@ async def test_blob_mounted_where_it_is_already_is_leased_anew(
 async def test_blob_deleted_has_no_lease(uploads: Uploads, db: SqliteDatabase) -> None:
     digest = await push_blob(uploads, CONTENT)
 
-    await delete_blob(db, REPOSITORY, digest)
+    await delete_blob(db, REPOSITORY, digest, "test")
 
     assert await leased_until(db, REPOSITORY) is None
 

@@ -1,5 +1,10 @@
 """The `moorage` command."""
 
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
 import typer
 
 from moorage.cli import config, doctor, name, serve, version
@@ -20,4 +25,20 @@ app.command()(version.version)
 
 def main() -> None:
     """Run the command."""
+    _open_standard_streams()
     app()
+
+
+def _open_standard_streams() -> None:
+    """Let nothing else get the numbers of standard streams that were closed: they are written to."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")

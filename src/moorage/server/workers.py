@@ -91,6 +91,9 @@ class Workers:
                     time.sleep(_RESPAWN_AFTER_S)
                     self._fork(index)
         finally:
+            # told to stop once more while stopping: that is done by now
+            while signal.sigtimedwait(_SIGNALS, 0) is not None:
+                pass
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _fork(self, index: int) -> None:

@@ -3,6 +3,7 @@
     DATA/
       moorage.db                      the rows (`databases/`)
       uploads/<id>                    a blob on its way in; held by flock while one request writes it
+      uploads/<id>.new                the same while it parts from a blob; left behind only by a crash
       blobs/sha256/ab/<hex>.<gen>     a blob; `ab` are the first two digits of <hex>
       blobs/sha256/ab/<id>.tmp        between two steps of a commit; left behind only by a crash
       quarantine/<hex>.<gen>          what was found damaged, for an operator to look at
@@ -52,6 +53,25 @@ def _refusals() -> Iterator[None]:
         yield
     except OSError as error:
         raise _refusal(error) from error
+
+
+def _hold(fd: int, path: Path) -> bool:
+    """Lock a file; False when another holds it, or held it and left the name to another file or none."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return path.stat().st_ino == os.fstat(fd).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _copy(source: int, target: int, size: int) -> None:
+    """The first `size` bytes of one file into another, which is empty."""
+    copied = 0
+    while copied < size:
+        count = os.sendfile(target, source, copied, size - copied)
+        if not count:
+            raise OSError(errno.EIO, "the file ends early")
+        copied += count
 
 
 class FilesystemBlobFile:
@@ -108,22 +128,29 @@ class FilesystemBlobFile:
 class FilesystemUploadFile:
     """An upload's file, open for one writer."""
 
-    def __init__(self, fd: int, store: "FilesystemStore", *, is_new: bool) -> None:
+    def __init__(self, fd: int, path: Path, store: "FilesystemStore", *, is_new: bool) -> None:
         self._fd = fd
+        self._path = path
         self._store = store
         self._is_new = is_new
-        self._size = os.fstat(fd).st_size
+        stat = os.fstat(fd)
+        self._size = stat.st_size
+        self._is_shared = stat.st_nlink > 1
 
     @property
     def size(self) -> int:
         return self._size
 
     def append(self, piece: bytes) -> None:
+        if self._is_shared:
+            self._part_from_blob(self._size)
         rest = memoryview(piece)
         with _refusals():
             # a short write may mean that the disk is full, which the next write will say
             while rest:
                 written = os.pwrite(self._fd, rest, self._size)
+                if not written:
+                    raise OSError(errno.EIO, "nothing was written")
                 self._size += written
                 rest = rest[written:]
 
@@ -133,8 +160,33 @@ class FilesystemUploadFile:
 
     def truncate(self, size: int) -> None:
         with _refusals():
-            os.ftruncate(self._fd, size)
+            is_shared = os.fstat(self._fd).st_nlink > 1
+            if not is_shared:
+                os.ftruncate(self._fd, size)
+        if is_shared:
+            self._part_from_blob(size)
         self._size = size
+
+    def _part_from_blob(self, size: int) -> None:
+        """Go on in a copy of the first bytes.
+
+        A commit that was not recorded has left this file as a blob's too, and another push of the same
+        bytes may have made that blob live.
+        """
+        with _refusals():
+            second = self._path.with_name(f"{self._path.name}.new")
+            fd = os.open(second, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _copy(self._fd, fd, size)
+                self._store.sync(fd)
+                os.rename(second, self._path)  # noqa: PTH104 - beside its fsyncs
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(self._fd)
+            self._fd = fd
+        self._is_new, self._is_shared = True, False
 
     def sync(self) -> None:
         self._store.sync(self._fd)
@@ -188,13 +240,13 @@ class FilesystemStore:
             except FileNotFoundError:
                 fd, is_new = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), True
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return FilesystemUploadFile(fd, self, is_new=is_new)
+            if _hold(fd, path):
+                return FilesystemUploadFile(fd, path, self, is_new=is_new)
         except OSError as error:
             os.close(fd)
-            if error.errno == errno.EWOULDBLOCK:
-                raise UploadBusy(upload=upload_id) from error
             raise _refusal(error) from error
+        os.close(fd)
+        raise UploadBusy(upload=upload_id)
 
     def upload_size(self, upload_id: str) -> int:
         try:

@@ -140,5 +140,5 @@ async def delete(services: Services, request: Request, name: RepositoryName, ref
     """Stop this repository from serving the blob."""
     if not services.settings.delete.enabled:
         raise Unsupported(reason="deleting is switched off (delete.enabled)")
-    await delete_blob(services.db, name, parse_digest(reference))
+    await delete_blob(services.db, name, parse_digest(reference), services.actor(request))
     return Reply(202, [API_VERSION, NOSNIFF, EMPTY])

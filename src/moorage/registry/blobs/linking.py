@@ -44,7 +44,7 @@ async def mount_blob(
     return await db.write(work)
 
 
-async def delete_blob(db: Database, repository: RepositoryName, digest: Digest) -> None:
+async def delete_blob(db: Database, repository: RepositoryName, digest: Digest, deleted_by: str) -> None:
     """Stop `repository` from serving a blob; others that hold it still do.
 
     Raises BlobUnknown (404). Source: distribution-spec main (967efdc), "Deleting Blobs".
@@ -58,4 +58,4 @@ async def delete_blob(db: Database, repository: RepositoryName, digest: Digest) 
         rows.unlink(tx, repository_id, blob.digest)
 
     await db.write(work)
-    log.info("blob_deleted", repository=repository, digest=digest)
+    log.info("blob_deleted", repository=repository, digest=digest, deleted_by=deleted_by)

@@ -66,7 +66,7 @@ class UploadFile(Protocol):
         ...
 
     def truncate(self, size: int) -> None:
-        """Forget the bytes from `size` on."""
+        """Forget the bytes from `size` on; a blob that a commit has made of them keeps them."""
         ...
 
     def sync(self) -> None:
