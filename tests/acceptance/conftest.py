@@ -1,8 +1,11 @@
 """The server as a process, the clients it is for, and images to push."""
 
 import re
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,15 +19,26 @@ from tests.servers import ServerProcess
 @pytest.fixture(scope="session")
 def workspace() -> Iterator[Path]:
     """A folder for all that is large; it goes when the tests end."""
-    with tempfile.TemporaryDirectory(prefix="moorage-acceptance-") as folder:
-        yield Path(folder)
+    with _folder(Path(tempfile.gettempdir())) as folder:
+        yield folder
 
 
 @pytest.fixture
 def tmp_path(workspace: Path) -> Iterator[Path]:
     """As pytest's own, but gone with the test: images are large."""
-    with tempfile.TemporaryDirectory(dir=workspace) as folder:
-        yield Path(folder)
+    with _folder(workspace) as folder:
+        yield folder
+
+
+@contextmanager
+def _folder(parent: Path) -> Iterator[Path]:
+    """A folder whose path podman takes for an image's name: not every name that `tempfile` makes is one."""
+    folder = parent / f"moorage-acceptance-{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
