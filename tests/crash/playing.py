@@ -163,12 +163,12 @@ async def _attempt(case: str, registry: LocalRegistry, pipe: Connection, attempt
         client.attempt = attempt
         with suppress(Refused, StartRefused, RegistryError):
             await CASES[case](client)
+        with suppress(RegistryError):
+            # a checkpoint goes on behind the replies, and before this
+            await registry.db.write(lambda _: None)
         failure = registry.health.failure
         pulls = attempts == 1 or await can_pull(registry)
         pipe.send_bytes(Report("END", attempt=attempt, failure=failure, pulls=pulls).render())
-    with suppress(RegistryError):
-        # what the case did not wait for comes before this
-        await registry.db.write(lambda _: None)
 
 
 def _run_check(

@@ -204,7 +204,6 @@ def visit(workshop: Workshop, case: str, point: Point, fault: str, planted: str 
         words = [report.word for report in played.of(1)]
         outcome = Outcome(case, fault)
         outcome.acknowledged = "ACK" in words
-        # a checkpoint goes on behind the last reply: killed there, the case had ended
         outcome.stopped = "NAK" in words or _was_killed(log_text)
         if not damage:
             outcome.orphans = count_orphans(data)
