@@ -235,7 +235,7 @@ _UNSERVED = """
     WHERE b.state IS NULL OR b.state NOT IN ('live', 'damaged')
 """
 _INCOMPLETE = """
-    SELECT e.digest, e.target FROM manifest_reference e
+    SELECT e.manifest, e.target FROM manifest_reference e
     LEFT JOIN repository_blob l ON l.repository = e.repository AND l.digest = e.target
     LEFT JOIN blob b ON b.digest = l.digest AND b.state = 'live'
     LEFT JOIN manifest m ON m.repository = e.repository AND m.digest = e.target

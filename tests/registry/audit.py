@@ -52,19 +52,19 @@ def _uploads(connection: apsw.Connection, data: Path) -> Iterator[str]:
 
 _ORPHANS = {
     "I4: a tag without its manifest": """
-        SELECT t.name FROM tag t LEFT JOIN manifest m ON m.repository = t.repository AND m.digest = t.digest
-        WHERE m.digest IS NULL
+        SELECT t.name FROM tag t LEFT JOIN manifest m ON m.repository = t.repository AND m.id = t.manifest
+        WHERE m.id IS NULL
     """,
     "I5: an edge without its manifest": """
-        SELECT e.digest FROM manifest_reference e
-        LEFT JOIN manifest m ON m.repository = e.repository AND m.digest = e.digest WHERE m.digest IS NULL
+        SELECT e.target FROM manifest_reference e
+        LEFT JOIN manifest m ON m.repository = e.repository AND m.id = e.manifest WHERE m.id IS NULL
     """,
     "I3: a link to a blob that is not live": """
         SELECT l.digest FROM repository_blob l LEFT JOIN blob b ON b.digest = l.digest AND b.state = 'live'
         WHERE b.digest IS NULL
     """,
     "I5: a tag whose last event says otherwise": """
-        SELECT t.name FROM tag t WHERE t.digest IS NOT (
+        SELECT t.name FROM tag t JOIN manifest m ON m.id = t.manifest WHERE m.digest IS NOT (
             SELECT to_digest FROM tag_event
             WHERE repository = t.repository AND name = t.name ORDER BY id DESC LIMIT 1
         )

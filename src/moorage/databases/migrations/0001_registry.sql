@@ -68,13 +68,14 @@ CREATE TABLE manifest (
 );
 CREATE INDEX manifest_by_subject ON manifest (repository, subject, id) WHERE subject IS NOT NULL;
 
--- The edges, written with the manifest; nothing parses storage again to learn them.
+-- The edges, written with the manifest; nothing parses storage again to learn them. By its id, as tags
+-- are: rows that follow each other stand on one page, rows by digest each on another.
 CREATE TABLE manifest_reference (
+    manifest    INTEGER NOT NULL REFERENCES manifest (id),
     repository  INTEGER NOT NULL REFERENCES repository (id),
-    digest      TEXT    NOT NULL,
     target      TEXT    NOT NULL,
     kind        TEXT    NOT NULL CHECK (kind IN ('config', 'layer', 'manifest')),
-    PRIMARY KEY (repository, digest, target, kind)
+    PRIMARY KEY (manifest, target, kind)
 ) WITHOUT ROWID;
 CREATE INDEX manifest_reference_by_target ON manifest_reference (repository, target);
 
@@ -82,14 +83,13 @@ CREATE INDEX manifest_reference_by_target ON manifest_reference (repository, tar
 CREATE TABLE tag (
     repository  INTEGER NOT NULL REFERENCES repository (id),
     name        TEXT    NOT NULL,
-    digest      TEXT    NOT NULL,
+    manifest    INTEGER NOT NULL REFERENCES manifest (id),
     algorithm   TEXT    NOT NULL CHECK (algorithm IN ('sha256', 'sha512')),
     moved_at    INTEGER NOT NULL,
     moved_by    TEXT    NOT NULL,
-    PRIMARY KEY (repository, name),
-    FOREIGN KEY (repository, digest) REFERENCES manifest (repository, digest)
+    PRIMARY KEY (repository, name)
 ) WITHOUT ROWID;
-CREATE INDEX tag_by_digest ON tag (repository, digest);
+CREATE INDEX tag_by_manifest ON tag (manifest);
 
 -- Append-only: who moved which tag from where to where. NULL is "nowhere".
 CREATE TABLE tag_event (

@@ -112,7 +112,7 @@ def _store(tx: Transaction, push: _Push) -> _Travelled:
     edges, depth, blobs = _resolve(tx, repository_id, push)
     sha256 = push.digest if algorithm_of(push.digest) == SHA256 else digest_of(push.payload, SHA256)
     sha512 = push.digest if algorithm_of(push.digest) == SHA512 else digest_of(push.payload, SHA512)
-    rows.put(
+    row_id = rows.put(
         tx,
         repository_id,
         push.manifest,
@@ -122,9 +122,9 @@ def _store(tx: Transaction, push: _Push) -> _Travelled:
         depth,
         push.pushed_by,
     )
-    rows.put_references(tx, repository_id, sha256, edges)
+    rows.put_references(tx, repository_id, row_id, edges)
     for tag in push.tags:
-        tag_rows.move(tx, repository_id, tag, sha256, algorithm_of(push.digest), push.pushed_by)
+        tag_rows.move(tx, repository_id, tag, row_id, sha256, algorithm_of(push.digest), push.pushed_by)
     return _count_travelled(tx, repository_id, blobs)
 
 

@@ -29,8 +29,9 @@ class StoredManifest(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A manifest that something wants to point at: its sha256 digest, size in bytes and depth."""
+    """A manifest that something wants to point at: its row, sha256 digest, size in bytes and depth."""
 
+    row_id: int
     digest: Digest
     size: int
     depth: int
@@ -53,7 +54,7 @@ _BY_TAG = """
     SELECT CASE t.algorithm WHEN 'sha512' THEN m.sha512 ELSE m.digest END, m.digest, m.media_type, m.payload
     FROM repository r
     JOIN tag t ON t.repository = r.id AND t.name = ?
-    JOIN manifest m ON m.repository = r.id AND m.digest = t.digest
+    JOIN manifest m ON m.id = t.manifest
     WHERE r.name = ?
 """
 _BY_SHA256 = """
@@ -98,7 +99,7 @@ def find_held(tx: Transaction, repository_id: int, digests: Sequence[Digest]) ->
         for start in range(0, len(asked), _ASKED_AT_ONCE):
             some = asked[start : start + _ASKED_AT_ONCE]
             found = tx.all(
-                f"SELECT {column}, digest, size, depth FROM manifest"
+                f"SELECT {column}, id, digest, size, depth FROM manifest"
                 f" WHERE repository = ? AND {column} IN ({_marks(some)})",
                 (repository_id, *some),
             )
@@ -115,10 +116,10 @@ def put(
     algorithm: Algorithm,
     depth: int,
     pushed_by: str,
-) -> None:
-    """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again."""
+) -> int:
+    """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row."""
     subject = manifest.subject
-    tx.run(
+    row = tx.one(
         """
         INSERT INTO manifest (repository, digest, sha512, algorithm, media_type, artifact_type, subject,
             depth, size, annotations, payload, pushed_at, pushed_by)
@@ -126,6 +127,7 @@ def put(
         ON CONFLICT (repository, digest) DO UPDATE SET algorithm = excluded.algorithm,
             media_type = excluded.media_type, artifact_type = excluded.artifact_type,
             pushed_at = excluded.pushed_at, pushed_by = excluded.pushed_by
+        RETURNING id
         """,
         (
             repository_id,
@@ -143,24 +145,26 @@ def put(
             pushed_by,
         ),
     )
+    assert row is not None  # noqa: S101 - inserted or updated, it has an id
+    return int(row[0])
 
 
 def put_references(
-    tx: Transaction, repository_id: int, digest: Digest, edges: Iterable[tuple[Kind, Digest]]
+    tx: Transaction, repository_id: int, row_id: int, edges: Iterable[tuple[Kind, Digest]]
 ) -> None:
     """Record what a manifest points at, by sha256 digest where the target is here."""
-    rows = [(repository_id, digest, target, kind.value) for kind, target in dict.fromkeys(edges)]
+    rows = [(row_id, repository_id, target, kind.value) for kind, target in dict.fromkeys(edges)]
     for start in range(0, len(rows), _EDGES_AT_ONCE):
         some = rows[start : start + _EDGES_AT_ONCE]
         tx.run(
-            "INSERT INTO manifest_reference (repository, digest, target, kind) VALUES "
+            "INSERT INTO manifest_reference (manifest, repository, target, kind) VALUES "
             + ", ".join(["(?, ?, ?, ?)"] * len(some))
-            + " ON CONFLICT (repository, digest, target, kind) DO NOTHING",
+            + " ON CONFLICT (manifest, target, kind) DO NOTHING",
             [value for row in some for value in row],
         )
 
 
-def delete(tx: Transaction, repository_id: int, digest: Digest, leased_until: int) -> None:
+def delete(tx: Transaction, row_id: int, leased_until: int) -> None:
     """Remove a manifest and its edges. Its tags go before it.
 
     What it pointed at is leased until then: a client may have been told just now that it is here.
@@ -168,13 +172,13 @@ def delete(tx: Transaction, repository_id: int, digest: Digest, leased_until: in
     tx.run(
         """
         INSERT INTO lease (repository, digest, until)
-        SELECT repository, target, ? FROM manifest_reference WHERE repository = ? AND digest = ?
+        SELECT repository, target, ? FROM manifest_reference WHERE manifest = ?
         ON CONFLICT (repository, digest) DO UPDATE SET until = excluded.until
         """,
-        (leased_until, repository_id, digest),
+        (leased_until, row_id),
     )
-    tx.run("DELETE FROM manifest_reference WHERE repository = ? AND digest = ?", (repository_id, digest))
-    tx.run("DELETE FROM manifest WHERE repository = ? AND digest = ?", (repository_id, digest))
+    tx.run("DELETE FROM manifest_reference WHERE manifest = ?", (row_id,))
+    tx.run("DELETE FROM manifest WHERE id = ?", (row_id,))
 
 
 async def list_referrers(

@@ -82,8 +82,8 @@ async def delete_manifest(db: Database, repository: RepositoryName, digest: Dige
         held = None if repository_id is None else rows.find_held(tx, repository_id, [digest]).get(digest)
         if repository_id is None or held is None:
             raise ManifestUnknown(name=repository, reference=digest)
-        tags = tag_rows.delete_all_of(tx, repository_id, held.digest, deleted_by)
-        rows.delete(tx, repository_id, held.digest, now_ms() + LEASE_MS)
+        tags = tag_rows.delete_all_of(tx, repository_id, held.row_id, deleted_by)
+        rows.delete(tx, held.row_id, now_ms() + LEASE_MS)
         return tags
 
     tags = await db.write(work)

@@ -8,22 +8,32 @@ from moorage.oci.names import Tag
 
 def find_target(tx: Transaction, repository_id: int, tag: Tag) -> Digest | None:
     """The sha256 digest that a tag points to."""
-    row = tx.one("SELECT digest FROM tag WHERE repository = ? AND name = ?", (repository_id, tag))
+    row = tx.one(
+        "SELECT m.digest FROM tag t JOIN manifest m ON m.id = t.manifest"
+        " WHERE t.repository = ? AND t.name = ?",
+        (repository_id, tag),
+    )
     return None if row is None else Digest(row[0])
 
 
 def move(
-    tx: Transaction, repository_id: int, tag: Tag, digest: Digest, algorithm: Algorithm, moved_by: str
+    tx: Transaction,
+    repository_id: int,
+    tag: Tag,
+    manifest_id: int,
+    digest: Digest,
+    algorithm: Algorithm,
+    moved_by: str,
 ) -> None:
-    """Point a tag to a manifest (by its sha256 digest); `algorithm` is the one it was pushed by."""
+    """Point a tag to a manifest, of this sha256 digest; `algorithm` is the one it was pushed by."""
     before = find_target(tx, repository_id, tag)
     tx.run(
         """
-        INSERT INTO tag (repository, name, digest, algorithm, moved_at, moved_by) VALUES (?, ?, ?, ?, ?, ?)
-        ON CONFLICT (repository, name) DO UPDATE SET digest = excluded.digest,
+        INSERT INTO tag (repository, name, manifest, algorithm, moved_at, moved_by) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT (repository, name) DO UPDATE SET manifest = excluded.manifest,
             algorithm = excluded.algorithm, moved_at = excluded.moved_at, moved_by = excluded.moved_by
         """,
-        (repository_id, tag, digest, algorithm, now_ms(), moved_by),
+        (repository_id, tag, manifest_id, algorithm, now_ms(), moved_by),
     )
     if before != digest:
         _record(tx, repository_id, tag, before, digest, moved_by)
@@ -39,12 +49,9 @@ def delete(tx: Transaction, repository_id: int, tag: Tag, moved_by: str) -> bool
     return True
 
 
-def delete_all_of(tx: Transaction, repository_id: int, digest: Digest, moved_by: str) -> list[Tag]:
+def delete_all_of(tx: Transaction, repository_id: int, manifest_id: int, moved_by: str) -> list[Tag]:
     """Remove every tag of a manifest; which they were."""
-    tags = [
-        Tag(row[0])
-        for row in tx.all("SELECT name FROM tag WHERE repository = ? AND digest = ?", (repository_id, digest))
-    ]
+    tags = [Tag(row[0]) for row in tx.all("SELECT name FROM tag WHERE manifest = ?", (manifest_id,))]
     for tag in tags:
         delete(tx, repository_id, tag, moved_by)
     return tags
