@@ -34,6 +34,8 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
 _RESERVE_SHARE = 0.05
 _PROBE_EVERY_BYTES = 256 * 1024
+# the kernel keeps what one write brings in blocks as large as it can, and large free blocks are cold memory
+_WRITE_BYTES = 256 * 1024
 
 
 def _refusal(error: OSError) -> RegistryError:
@@ -148,7 +150,8 @@ class FilesystemUploadFile:
         with _refusals():
             # a short write may mean that the disk is full, which the next write will say
             while rest:
-                written = os.pwrite(self._fd, rest, self._size)
+                room = _WRITE_BYTES - self._size % _WRITE_BYTES
+                written = os.pwrite(self._fd, rest[:room], self._size)
                 if not written:
                     raise OSError(errno.EIO, "nothing was written")
                 self._size += written
