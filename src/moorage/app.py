@@ -66,9 +66,9 @@ async def open_registry(
         db.close()
 
 
-async def _work(own: socket.socket, settings: Settings, health: Health, metrics: Metrics) -> None:
+async def _work(index: int, own: socket.socket, settings: Settings, health: Health, metrics: Metrics) -> None:
     """One worker process, from its listening socket to the last reply; cancelled when it shall stop."""
-    metrics.claim_row()
+    metrics.claim_row(index)
     # what is loaded by now stays: looking through it again and again costs a tenth of a push
     gc.freeze()
     gc.set_threshold(_GARBAGE_EVERY)
@@ -154,7 +154,7 @@ def serve(settings: Settings, greet: Callable[[str], None]) -> int:
     health, metrics = Health(), Metrics(count)
     workers = Workers(
         sockets,
-        lambda own: _work(own, settings, health, metrics),
+        lambda index, own: _work(index, own, settings, health, metrics),
         uvloop.new_event_loop,
         settings.server.drain.total_seconds(),
         log.warning,

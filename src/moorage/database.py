@@ -45,6 +45,6 @@ class Database(Protocol):
         `work` runs in another thread and may run again from its start, so it has no effect but its
         rows. What it raises is raised here, with nothing of it kept.
 
-        Raises DatabaseBusy, DatabaseFull (503) and StorageReadOnly (503).
+        Raises DatabaseBusy, DatabaseFull (503), StorageReadOnly (503) and StorageFailed (500).
         """
         ...

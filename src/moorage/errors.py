@@ -11,7 +11,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       ManifestUnknown ManifestInvalid ManifestTooLarge ManifestBlobUnknown TagInvalid TooManyTags
       PageInvalid RangeUnsatisfiable PreconditionFailed Denied Unsupported MethodNotAllowed RouteUnknown
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
-      StorageFailed                                                   the disk failed during this one
+      StorageFailed ContentDamaged                                    the disk failed, or had failed
       Unavailable                                                     not now
         StorageReadOnly StorageFull DatabaseBusy DatabaseFull
 
@@ -260,6 +260,12 @@ class StorageFailed(RegistryError):
     """The disk failed while this request was written; nothing of it was kept."""
 
     message = "the registry's storage failed; nothing of this request was kept"
+
+
+class ContentDamaged(RegistryError):
+    """The stored bytes are not those that the digest names; they are not served."""
+
+    message = "the stored content is damaged and was not sent; push the image again"
 
 
 class StorageReadOnly(Unavailable):

@@ -243,3 +243,50 @@ def test_blob_that_another_push_made_live_outlives_an_upload_of_it_that_goes_on(
 
     asyncio.run(scenario())
     assert audit(tmp_path) == []
+
+
+class SyncsSeen:
+    """`os.fsync` that remembers which files it was for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        self._sync = os.fsync
+        monkeypatch.setattr(os, "fsync", self)
+
+    def __call__(self, fd: int) -> None:
+        self.names.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        self._sync(fd)
+
+
+def test_shard_that_another_process_made_is_synced_before_the_blob_is_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other may not have synced it yet, or may have died before it did."""
+    prepare(tmp_path)
+    content = some_bytes(3000)
+    (tmp_path / "blobs" / "sha256" / digest_of(content)[7:9]).mkdir(mode=0o700)
+    seen = SyncsSeen(monkeypatch)
+
+    async def scenario() -> int:
+        async with LocalRegistry.open(tmp_path) as registry:
+            return (await registry.ask("POST", f"{UPLOADS}?digest={digest_of(content)}", content)).status
+
+    assert asyncio.run(scenario()) == 201
+    assert "sha256" in seen.names
+
+
+def test_upload_whose_first_request_was_refused_has_its_name_synced_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path)
+
+    async def scenario() -> list[str]:
+        async with LocalRegistry.open(tmp_path) as registry:
+            location = (await registry.ask("POST", UPLOADS)).headers["location"]
+            refused = await registry.ask("PATCH", location, b"abc", {"content-range": "5-7"})
+            assert refused.status == 416
+            seen = SyncsSeen(monkeypatch)
+            assert (await registry.ask("PATCH", location, b"abc")).status == 202
+            return seen.names
+
+    assert "uploads" in asyncio.run(scenario())

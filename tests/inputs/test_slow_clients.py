@@ -5,9 +5,11 @@ The limits are two seconds here; the patience is many times that, and no test as
 
 import contextlib
 import os
+import re
 import selectors
 import socket
 import statistics
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.inputs.registry import MIB, Registry, check_refused, digest_of, image
+from tests.inputs.registry import MIB, OCI_MANIFEST, Registry, check_refused, digest_of, encode, image
 from tests.inputs.wire import Wire, ask, request
 
 PATIENCE_S = 15.0
@@ -212,6 +214,68 @@ def test_requests_of_one_connection_wait_until_their_replies_are_taken(registry:
         for _ in range(6):
             wire.send(request("GET", path) * 5)
             time.sleep(0.3)
+
+
+def test_bodies_that_wait_for_a_reply_before_them_are_not_taken_in(registry: Registry) -> None:
+    """B12: pipelined pushes behind a pull that nobody reads stay in the client's hands."""
+    path = _push_large(registry, "blob")
+    body = encode(image(annotations={"a": "x" * 1_000_000}))
+    push = request("PUT", registry.path("manifests/x"), [("Content-Type", OCI_MANIFEST)], body)
+
+    with registry.watch(changes=True), contextlib.ExitStack() as stack:
+        for _ in range(4):
+            wire = stack.enter_context(Wire(registry.port, SMALL_BUFFER_BYTES))
+            wire.send(request("GET", path))
+            pusher = threading.Thread(target=_send_until_closed, args=(wire, push * 30))
+            pusher.start()
+            stack.callback(pusher.join)
+            stack.callback(wire.end)
+        time.sleep(3)
+
+
+def _send_until_closed(wire: Wire, sent: bytes) -> None:
+    with contextlib.suppress(OSError):
+        wire.send(sent)
+
+
+def test_pipelined_bodies_are_all_taken_in_the_end(registry: Registry) -> None:
+    registry.push_blob(b"{}")
+    bodies = [encode(image(annotations={"a": f"{number}" * 300_000})) for number in range(8)]
+    pushes = b"".join(
+        request("PUT", registry.path(f"manifests/{number}"), [("Content-Type", OCI_MANIFEST)], body)
+        for number, body in enumerate(bodies)
+    )
+    with Wire(registry.port) as wire:
+        wire.send(pushes)
+        replies = [wire.read() for _ in bodies]
+
+    assert [reply.status for reply in replies] == [201] * len(bodies)
+
+
+def test_client_that_resets_before_it_is_accepted_is_no_error(registry: Registry) -> None:
+    """As a load balancer does that only asks whether the port answers."""
+    for _ in range(200):
+        _send_and_reset(registry, b"")
+    assert ask(registry.port, "GET", "/v2/").status == 200
+
+    assert registry.server.log_events("task_failed") == []
+
+
+def test_cut_request_is_counted(registry: Registry) -> None:
+    head = request("PATCH", registry.begin(), [("Content-Length", "1000000")])
+    _send_and_reset(registry, head + b"x" * 1000)
+
+    cut = re.compile(rb'moorage_requests_total\{method="PATCH",route="upload",status="cut",worker="."\}')
+    assert wait_until(lambda: cut.search(ask(registry.port, "GET", "/metrics").body) is not None, PATIENCE_S)
+
+
+def _send_and_reset(registry: Registry, sent: bytes) -> None:
+    """Leave without a word."""
+    with socket.create_connection(("127.0.0.1", registry.port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(sent)
+        if sent:
+            time.sleep(0.5)
 
 
 def test_connection_that_was_half_closed_ends_with_its_reply(registry: Registry) -> None:

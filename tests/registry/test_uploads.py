@@ -617,6 +617,22 @@ async def test_old_uploads_are_dropped_so_many_at_a_time(uploads: Uploads, clock
     assert [await uploads.expire(2) for _ in range(4)] == [2, 2, 1, 0]
 
 
+async def test_file_that_a_crash_left_without_a_row_goes_after_a_day(
+    uploads: Uploads, store: FilesystemStore
+) -> None:
+    kept = await uploads.begin(REPOSITORY, CLIENT)
+    await uploads.append(REPOSITORY, kept.id, chunk_of(b"kept"))
+    for name in (kept.id, "stray", "stray.new", "young"):
+        path = store.uploads / name
+        path.touch()
+        if name != "young":
+            os.utime(path, (time.time() - 25 * 3600,) * 2)
+
+    await uploads.drop_strays()
+
+    assert {path.name for path in store.uploads.iterdir()} == {kept.id, "young"}
+
+
 async def test_blobs_outlive_every_clock(uploads: Uploads, db: SqliteDatabase, clock: Clock) -> None:
     """F40."""
     digest = await push_blob(uploads, b"some bytes")

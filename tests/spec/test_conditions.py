@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.content import ABSENT, digest_of, encode, image
+from tests.content import ABSENT, OCI_MANIFEST, digest_of, encode, image
 from tests.spec.client import Repository
 
 OTHER = f'"{ABSENT}"'
@@ -137,3 +137,17 @@ def test_refused_condition_leaves_no_manifest_behind(repository: Repository, man
 
     refused = digest_of(encode(image(b"{}")))
     assert repository.send("GET", f"manifests/{refused}").status == 404
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_tag_pushed_by_sha512_is_known_by_either_digest(repository: Repository, algorithm: str) -> None:
+    """The tag's ETag is the sha512 digest, a HEAD by sha256 gave the other."""
+    repository.push_blob(b"{}")
+    seen = encode(image(b"{}", annotations={"a": "seen"}))
+    typed = [("Content-Type", OCI_MANIFEST)]
+    target = f"manifests/{digest_of(seen, 'sha512')}?tag=1.0"
+    assert repository.send("PUT", target, seen, typed).status == 201
+    entity_tag = f'"{digest_of(seen, algorithm)}"'
+
+    assert put_tag(repository, "1.0", ("If-None-Match", entity_tag)) == 412
+    assert put_tag(repository, "1.0", ("If-Match", entity_tag)) == 201

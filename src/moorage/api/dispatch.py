@@ -124,11 +124,16 @@ class Dispatcher:
 
     async def _send(self, reply: Reply, request: Request, send: Send) -> int:
         """Send a reply; how many bytes of body went out, or -1 when the reply was cut."""
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-        if reply.pieces is None:
-            body = b"" if request.method == "HEAD" else reply.body
-            await send({"type": "http.response.body", "body": body})
-            return len(body)
+        try:
+            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+            if reply.pieces is None:
+                body = b"" if request.method == "HEAD" else reply.body
+                await send({"type": "http.response.body", "body": body})
+                return len(body)
+        except ConnectionError:
+            if reply.pieces is not None:
+                await reply.pieces.aclose()
+            return -1
         return await self._send_pieces(reply, request, send)
 
     @staticmethod

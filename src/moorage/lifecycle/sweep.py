@@ -46,6 +46,7 @@ class Sweep:
         """Once. What fails is tried again at the next turn."""
         try:
             await self._uploads.expire()
+            await self._uploads.drop_strays()
             await self._db.write(lambda tx: blob_rows.drop_expired_leases(tx, _LEASES_BATCH))
             await self._second_digests.compute()
         except RegistryError as refusal:

@@ -15,7 +15,7 @@ from collections import deque
 
 import httptools
 
-from moorage.server.exchange import WRITE_HELD_BYTES, ClientGone, Exchange, head
+from moorage.server.exchange import ClientGone, Exchange, head
 from moorage.server.limits import HEADERS_MAX, HEADERS_MAX_BYTES, TARGET_MAX_BYTES
 from moorage.server.worker import Worker
 
@@ -69,10 +69,16 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
         self.transport = transport  # type: ignore[assignment] # a stream's
-        self.transport.set_write_buffer_limits(high=WRITE_HELD_BYTES, low=0)
+        # a single byte that the client does not take counts: it is waited for no longer than many are
+        self.transport.set_write_buffer_limits(high=0)
+        peer = transport.get_extra_info("peername")
+        if peer is None:
+            # reset before it was accepted
+            self.abort()
+            return
         worker = self.worker
         worker.connections.add(self)
-        self._client = transport.get_extra_info("peername")[:2]
+        self._client = peer[:2]
         self._server = transport.get_extra_info("sockname")[:2]
         self.since = worker.loop.time()
         if len(worker.connections) > worker.limits.connections and not self._make_room():
@@ -240,7 +246,8 @@ class Connection(asyncio.BufferedProtocol):
         """A piece of the body."""
         self._is_silent = False
         if self._incoming is not None:
-            self._incoming.feed(body)
+            first = self._current or (self._waiting[0] if self._waiting else None)
+            self._incoming.feed(body, is_first=self._incoming is first)
 
     def on_chunk_header(self) -> None:
         """A chunk of the body begins."""

@@ -108,11 +108,11 @@ class Exchange:
 
     # the request's body
 
-    def feed(self, piece: bytes) -> None:
-        """A piece came; when enough is held the client has to wait."""
+    def feed(self, piece: bytes, *, is_first: bool) -> None:
+        """A piece came; when enough is held, or other requests come before this, the client has to wait."""
         self._body.append(piece)
         self._body_bytes += len(piece)
-        if self._body_bytes >= BODY_HELD_MAX_BYTES:
+        if not is_first or self._body_bytes >= BODY_HELD_MAX_BYTES:
             self._connection.transport.pause_reading()
         self._wake()
 
@@ -139,6 +139,7 @@ class Exchange:
             self._connection.transport.write(_CONTINUE)
         while not self._body and not self._is_broken and (not self._is_body_over or self._is_handed_over):
             self._waiter = self._connection.worker.loop.create_future()
+            self._connection.resume_reading()
             try:
                 await self._waiter
             finally:

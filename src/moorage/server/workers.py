@@ -23,7 +23,8 @@ _EARLY_MAX = 5
 _KILL_AFTER_S = 5.0
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 
-WorkerMain = Callable[[socket.socket], Coroutine[Any, Any, None]]
+WorkerMain = Callable[[int, socket.socket], Coroutine[Any, Any, None]]
+"""What a worker does, by its number from 0 and with its socket, until it is cancelled."""
 
 
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
@@ -106,7 +107,7 @@ class Workers:
         try:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() == parent:
-                self._serve(self._sockets[index])
+                self._serve(index)
                 code = 0
         except BaseException as error:  # noqa: BLE001 - the process ends here, whatever it was
             self._said("worker_failed", error=repr(error))
@@ -115,7 +116,7 @@ class Workers:
                 sys.stderr.flush()
             os._exit(code)
 
-    def _serve(self, own: socket.socket) -> None:
+    def _serve(self, index: int) -> None:
         loop = self._new_loop()
         asyncio.set_event_loop(loop)
         stop = asyncio.Event()
@@ -125,7 +126,7 @@ class Workers:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
         async def until_stopped() -> None:
-            serving = asyncio.ensure_future(self._main(own))
+            serving = asyncio.ensure_future(self._main(index, self._sockets[index]))
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()

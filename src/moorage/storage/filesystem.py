@@ -3,20 +3,21 @@
     DATA/
       moorage.db                      the rows (`databases/`)
       uploads/<id>                    a blob on its way in; held by flock while one request writes it
-      uploads/<id>.new                the same while it parts from a blob; left behind only by a crash
+      uploads/<id>.new                the same while it parts from a blob
       blobs/sha256/ab/<hex>.<gen>     a blob; `ab` are the first two digits of <hex>
-      blobs/sha256/ab/<id>.tmp        between two steps of a commit; left behind only by a crash
+      blobs/sha256/ab/<id>.tmp        between two steps of a commit
       quarantine/<hex>.<gen>          what was found damaged, for an operator to look at
 
 All on one file system, so that an upload becomes a blob by name alone. Order of a commit: the file is
 synced, the shard folder made and its parent synced, the file linked there and renamed, the shard folder
-synced; only then may a row say that the blob is live, and only then does the upload's name go.
-A failed sync is final: see `health.py`.
+synced; only then may a row say that the blob is live, and only then does the upload's name go. What a
+crash leaves in uploads/ without a row is swept. A failed sync is final: see `health.py`.
 """
 
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,9 +135,10 @@ class FilesystemUploadFile:
         self._fd = fd
         self._path = path
         self._store = store
-        self._is_new = is_new
         stat = os.fstat(fd)
         self._size = stat.st_size
+        # an empty one may have been made by a request that ended before it synced the name
+        self._is_new = is_new or not stat.st_size
         self._is_shared = stat.st_nlink > 1
 
     @property
@@ -166,6 +168,7 @@ class FilesystemUploadFile:
             is_shared = os.fstat(self._fd).st_nlink > 1
             if not is_shared:
                 os.ftruncate(self._fd, size)
+                self._is_new = self._is_new or not size
         if is_shared:
             self._part_from_blob(size)
         self._size = size
@@ -186,10 +189,12 @@ class FilesystemUploadFile:
                 os.rename(second, self._path)  # noqa: PTH104 - beside its fsyncs
             except BaseException:
                 os.close(fd)
+                second.unlink(missing_ok=True)
                 raise
             os.close(self._fd)
             self._fd = fd
-        self._is_new, self._is_shared = True, False
+        self._is_shared = False
+        self._store.sync_folder(self._path.parent)
 
     def sync(self) -> None:
         self._store.sync(self._fd)
@@ -211,11 +216,15 @@ class FilesystemStore:
         self.uploads = root / "uploads"
         self._shards = root / "blobs" / "sha256"
         self._quarantine = root / "quarantine"
+        self._durable_shards: set[str] = set()
 
     def prepare(self) -> None:
         """Make the folders, durably. Raises StorageFull, StorageFailed, StorageReadOnly, OSError."""
         for folder in (self.root, self.uploads, self._shards, self._quarantine):
             self._make(folder.absolute())
+        # also those that a start before this one made, and did not live to sync
+        for folder in (self._shards.parent, self.root):
+            self.sync_folder(folder)
 
     def _make(self, folder: Path) -> None:
         """Make a folder and those above it; each is synced into the one it stands in."""
@@ -261,24 +270,37 @@ class FilesystemStore:
         with _refusals():
             (self.uploads / upload_id).unlink(missing_ok=True)
 
+    def list_old_uploads(self, age_s: float) -> list[str]:
+        before = time.time() - age_s
+        with _refusals():
+            return [entry.name for entry in os.scandir(self.uploads) if entry.stat().st_mtime < before]
+
     def commit(self, upload_id: str, digest: Digest, generation: int) -> None:
         # Under a second name, which is then renamed: the upload keeps its own, and with it its lock,
         # until its row is gone. Whoever asks meanwhile finds it; after a crash it can be closed again.
         target = self._path(digest, generation)
         second = target.with_name(f"{upload_id}.tmp")
         with _refusals():
-            try:
-                target.parent.mkdir(mode=0o700)
-            except FileExistsError:
-                pass
-            else:
-                self.sync_folder(self._shards)
+            self._make_shard(target.parent)
             second.unlink(missing_ok=True)
             second.hardlink_to(self.uploads / upload_id)
-            os.rename(second, target)  # noqa: PTH104 - beside its fsyncs
-            # a rename onto the same file does nothing, not even remove the old name
-            second.unlink(missing_ok=True)
+            try:
+                os.rename(second, target)  # noqa: PTH104 - beside its fsyncs
+            finally:
+                # a rename onto the same file does nothing, not even remove the old name
+                second.unlink(missing_ok=True)
         self.sync_folder(target.parent)
+
+    def _make_shard(self, shard: Path) -> None:
+        """Make a shard folder, durably, unless this process has done so.
+
+        One that is there already may be another's who has yet to sync it, or died before.
+        """
+        if shard.name in self._durable_shards:
+            return
+        shard.mkdir(mode=0o700, exist_ok=True)
+        self.sync_folder(self._shards)
+        self._durable_shards.add(shard.name)
 
     def open_blob(self, digest: Digest, generation: int) -> FilesystemBlobFile | None:
         with _refusals():

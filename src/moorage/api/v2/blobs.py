@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from moorage.api.exchange import API_VERSION, EMPTY, NOSNIFF, Header, Reply, Request
 from moorage.api.v2.conditions import etag, matches
 from moorage.api.v2.services import Services
-from moorage.errors import Unsupported
+from moorage.errors import ContentDamaged, Unsupported
 from moorage.oci.digest import Digest, parse_digest
 from moorage.oci.names import RepositoryName
 from moorage.oci.ranges import ByteRange, parse_range
@@ -39,10 +39,10 @@ async def get(services: Services, request: Request, name: RepositoryName, refere
     blob, file = await services.blobs.open(name, digest)
     try:
         return await _reply(services.blobs, request, blob, digest, file)
-    except BlobDamaged:
+    except BlobDamaged as damage:
         file.close()
         await services.blobs.withdraw(blob, "wrong bytes")
-        raise
+        raise ContentDamaged(digest=digest) from damage
     except BaseException:
         file.close()
         raise

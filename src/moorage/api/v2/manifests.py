@@ -3,6 +3,8 @@
 Source: distribution-spec main (967efdc).
 """
 
+from collections.abc import Collection
+
 import msgspec
 
 from moorage.api.exchange import (
@@ -142,10 +144,10 @@ def _precondition(request: Request) -> Precondition | None:
     if if_match is None and if_none_match is None:
         return None
 
-    def may_move(current: str | None) -> bool:
-        if if_match is not None and not matches(if_match, current, is_weak_ok=False):
+    def may_move(current: Collection[str]) -> bool:
+        if if_match is not None and not any(matches(if_match, each, is_weak_ok=False) for each in current):
             return False
-        return if_none_match is None or not matches(if_none_match, current)
+        return if_none_match is None or not any(matches(if_none_match, each) for each in current)
 
     return may_move
 

@@ -11,11 +11,12 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
+from contextlib import suppress
 
 import structlog
 
 from moorage.database import Database, Transaction
-from moorage.errors import BlobUnknown
+from moorage.errors import BlobUnknown, ContentDamaged, RegistryError
 from moorage.oci.digest import Digest, encoded_of
 from moorage.oci.names import RepositoryName
 from moorage.oci.ranges import ByteRange
@@ -59,17 +60,25 @@ class BlobServer:
             await self.withdraw(blob, "missing" if size is None else "wrong size")
             raise BlobUnknown(digest=digest)
         if await rows.is_lease_due(self._db, repository, blob.digest):
-            renewal = asyncio.create_task(
-                self._db.write(lambda tx: _renew_lease(tx, repository, blob.digest))
-            )
+            renewal = asyncio.create_task(self._renew_lease(repository, blob.digest))
             self._renewals.add(renewal)
             renewal.add_done_callback(self._renewals.discard)
         return blob
 
+    async def _renew_lease(self, repository: RepositoryName, digest: Digest) -> None:
+        def work(tx: Transaction) -> None:
+            repository_id = find_repository(tx, repository)
+            if repository_id is not None:
+                rows.lease(tx, repository_id, digest)
+
+        # a registry that takes no writes now takes no manifest that would need the lease either
+        with suppress(RegistryError):
+            await self._db.write(work)
+
     async def open(self, repository: RepositoryName, digest: Digest) -> tuple[Blob, BlobFile]:
         """A blob and its file, open; the caller closes it.
 
-        Raises BlobUnknown (404); BlobDamaged when the file has not the size that its row says.
+        Raises BlobUnknown (404); ContentDamaged (500) when the file has not the size that its row says.
         """
         blob = await self._find_row(repository, digest)
         file = self._store.open_blob(blob.digest, blob.generation)
@@ -79,7 +88,7 @@ class BlobServer:
         if file.identity[-1] != blob.size:
             file.close()
             await self.withdraw(blob, "wrong size")
-            raise BlobDamaged(blob.digest)
+            raise ContentDamaged(digest=digest)
         return blob, file
 
     async def _find_row(self, repository: RepositoryName, digest: Digest) -> Blob:
@@ -161,9 +170,3 @@ def _read_and_hash(file: BlobFile, offset: int, length: int, hasher: "hashlib._H
     content = file.read(offset, length)
     hasher.update(content)
     return content
-
-
-def _renew_lease(tx: Transaction, repository: RepositoryName, digest: Digest) -> None:
-    repository_id = find_repository(tx, repository)
-    if repository_id is not None:
-        rows.lease(tx, repository_id, digest)

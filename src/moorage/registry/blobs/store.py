@@ -78,12 +78,8 @@ class UploadFile(Protocol):
         ...
 
 
-class BlobStore(Protocol):
-    """Where bytes are kept."""
-
-    def check_writable(self) -> None:
-        """Raise StorageReadOnly (503) or StorageFull (507) when a push cannot succeed now."""
-        ...
+class UploadStore(Protocol):
+    """Where bytes on their way in are kept, each upload in a file by its id."""
 
     def open_upload(self, upload_id: str) -> UploadFile:
         """Hold an upload's file, made if need be. Raises UploadBusy (409) when another holds it."""
@@ -95,6 +91,18 @@ class BlobStore(Protocol):
 
     def discard_upload(self, upload_id: str) -> None:
         """Remove an upload's file, if there is one."""
+        ...
+
+    def list_old_uploads(self, age_s: float) -> list[str]:
+        """The names of upload files, finished or not, that nobody has written to for so long."""
+        ...
+
+
+class BlobStore(UploadStore, Protocol):
+    """Where bytes are kept."""
+
+    def check_writable(self) -> None:
+        """Raise StorageReadOnly (503) or StorageFull (507) when a push cannot succeed now."""
         ...
 
     def commit(self, upload_id: str, digest: Digest, generation: int) -> None:

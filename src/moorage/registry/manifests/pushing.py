@@ -4,7 +4,7 @@ Source: distribution-spec main (967efdc), "Pushing Manifests".
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -30,8 +30,8 @@ _LARGE_AT_ONCE = asyncio.Semaphore(1)
 
 log = structlog.get_logger()
 
-Precondition = Callable[[str | None], bool]
-"""Given the digest that a tag names now, or None: may it be moved?"""
+Precondition = Callable[[Collection[Digest]], bool]
+"""Given both digests of what a tag names now, or none: may it be moved?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _check_precondition(tx: Transaction, repository_id: int, push: _Push) -> Non
     if push.may_move is None:
         return
     for tag in push.tags:
-        if not push.may_move(tag_rows.find_target(tx, repository_id, tag)):
+        if not push.may_move(tag_rows.find_target(tx, repository_id, tag) or ()):
             raise PreconditionFailed(tag=tag)
 
 

@@ -7,7 +7,7 @@ import structlog
 
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
-from moorage.errors import ManifestUnknown
+from moorage.errors import ContentDamaged, ManifestUnknown
 from moorage.oci.digest import Digest, encoded_of, is_digest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.registry.blobs.rows import LEASE_MS
@@ -22,14 +22,10 @@ PIECE_BYTES = 256 * 1024
 log = structlog.get_logger()
 
 
-class ManifestDamaged(Exception):
-    """The stored bytes are not those that the digest names."""
-
-
 async def get_manifest(db: Database, repository: RepositoryName, reference: str) -> StoredManifest:
     """A manifest by tag or digest, its bytes checked against its digest.
 
-    Raises ManifestUnknown (404), ManifestDamaged (500).
+    Raises ManifestUnknown (404), ContentDamaged (500).
     Source: distribution-spec main (967efdc), "Pulling Manifests".
     """
     find = rows.find_by_digest if is_digest(reference) else rows.find_by_tag
@@ -38,7 +34,7 @@ async def get_manifest(db: Database, repository: RepositoryName, reference: str)
         raise ManifestUnknown(name=repository, reference=reference[:200])
     if hashlib.sha256(stored.payload).hexdigest() != encoded_of(stored.sha256):
         log.error("manifest_damaged", repository=repository, digest=stored.sha256)
-        raise ManifestDamaged(stored.sha256)
+        raise ContentDamaged(digest=stored.digest)
     return stored
 
 
@@ -47,12 +43,12 @@ async def read_pieces(
 ) -> AsyncGenerator[bytes, None]:
     """A large manifest in pieces, each read when it is wanted: a slow reader shall not hold the whole.
 
-    Raises ManifestDamaged when it is deleted meanwhile.
+    Raises ContentDamaged when it is deleted meanwhile.
     """
     for offset in range(0, size, PIECE_BYTES):
         piece = await rows.read_payload(db, repository, stored.sha256, offset, PIECE_BYTES)
         if piece is None:
-            raise ManifestDamaged(stored.sha256)
+            raise ContentDamaged(digest=stored.digest)
         yield piece
 
 

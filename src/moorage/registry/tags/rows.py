@@ -6,14 +6,14 @@ from moorage.oci.digest import Algorithm, Digest
 from moorage.oci.names import Tag
 
 
-def find_target(tx: Transaction, repository_id: int, tag: Tag) -> Digest | None:
-    """The sha256 digest that a tag points to."""
+def find_target(tx: Transaction, repository_id: int, tag: Tag) -> tuple[Digest, Digest] | None:
+    """The sha256 and the sha512 digest of what a tag points to."""
     row = tx.one(
-        "SELECT m.digest FROM tag t JOIN manifest m ON m.id = t.manifest"
+        "SELECT m.digest, m.sha512 FROM tag t JOIN manifest m ON m.id = t.manifest"
         " WHERE t.repository = ? AND t.name = ?",
         (repository_id, tag),
     )
-    return None if row is None else Digest(row[0])
+    return None if row is None else (Digest(row[0]), Digest(row[1]))
 
 
 def move(
@@ -26,7 +26,7 @@ def move(
     moved_by: str,
 ) -> None:
     """Point a tag to a manifest, of this sha256 digest; `algorithm` is the one it was pushed by."""
-    before = find_target(tx, repository_id, tag)
+    before = _find_sha256(tx, repository_id, tag)
     tx.run(
         """
         INSERT INTO tag (repository, name, manifest, algorithm, moved_at, moved_by) VALUES (?, ?, ?, ?, ?, ?)
@@ -41,7 +41,7 @@ def move(
 
 def delete(tx: Transaction, repository_id: int, tag: Tag, moved_by: str) -> bool:
     """Remove a tag; False when there is none."""
-    before = find_target(tx, repository_id, tag)
+    before = _find_sha256(tx, repository_id, tag)
     if before is None:
         return False
     tx.run("DELETE FROM tag WHERE repository = ? AND name = ?", (repository_id, tag))
@@ -55,6 +55,11 @@ def delete_all_of(tx: Transaction, repository_id: int, manifest_id: int, moved_b
     for tag in tags:
         delete(tx, repository_id, tag, moved_by)
     return tags
+
+
+def _find_sha256(tx: Transaction, repository_id: int, tag: Tag) -> Digest | None:
+    target = find_target(tx, repository_id, tag)
+    return None if target is None else target[0]
 
 
 def _record(

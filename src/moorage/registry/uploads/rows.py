@@ -40,6 +40,11 @@ async def find(db: Database, repository: RepositoryName, upload_id: str) -> Uplo
     return None if row is None else Upload(upload_id, repository, *row)
 
 
+async def is_open(db: Database, upload_id: str) -> bool:
+    """Whether an upload, of whichever repository, has not ended."""
+    return await db.one("SELECT 1 FROM upload WHERE id = ?", (upload_id,)) is not None
+
+
 def update(tx: Transaction, upload: Upload) -> bool:
     """Record what has arrived; False when the upload is no longer open."""
     return bool(

@@ -43,6 +43,8 @@ from moorage.threads import in_thread
 
 log = structlog.get_logger()
 
+_STRAY_S = 24 * 3600.0
+
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
@@ -152,6 +154,12 @@ class Uploads:
                 log.info("upload_expired", upload=upload.id, repository=upload.repository)
                 dropped += 1
         return dropped
+
+    async def drop_strays(self) -> None:
+        """Remove the files that a crash left without a row, a day after they were last written to."""
+        for name in await self._in_thread(self._store.list_old_uploads, _STRAY_S):
+            if not await rows.is_open(self._db, name):
+                await self._in_thread(self._store.discard_upload, name)
 
     @contextlib.asynccontextmanager
     async def _held(
