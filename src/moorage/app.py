@@ -54,9 +54,10 @@ async def open_registry(
     db = sqlite.SqliteDatabase(settings.storage.database, health)
     store = _store(settings, health)
     uploads = Uploads(db, store, threads, settings.uploads)
-    services = Services(settings, db, store, BlobServer(db, store, threads), uploads)
+    second_digests = SecondDigests(db, store, threads)
+    services = Services(settings, db, store, BlobServer(db, store, threads, second_digests), uploads)
     lock = settings.storage.data / "sweep.lock"
-    sweep = asyncio.create_task(Sweep(lock, db, uploads, SecondDigests(db, store, threads)).run())
+    sweep = asyncio.create_task(Sweep(lock, db, uploads, second_digests).run())
     try:
         yield Dispatcher(services, Operations(services, health, metrics), metrics)
     finally:

@@ -130,3 +130,15 @@ def test_referrer_that_names_its_subject_by_sha512_is_found_by_either(
     reply = repository.send("GET", f"referrers/{digest_of(target, asked)}")
 
     assert [entry["digest"] for entry in reply.json["manifests"]] == [digest]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_large_blob_pushed_by_sha256_is_found_by_sha512_at_once(repository: Repository, method: str) -> None:
+    """Case 22; both digests of a small one are computed as it comes."""
+    content = some_bytes(5 * MIB)
+    repository.push_blob(content)
+    digest = digest_of(content, "sha512")
+
+    reply = repository.send(method, f"blobs/{digest}")
+
+    assert (reply.status, reply["Docker-Content-Digest"]) == (200, digest)

@@ -220,6 +220,20 @@ async def find_without_sha512(db: Database, after: str, limit: int) -> list[Blob
     return [_blob(row) for row in rows]
 
 
+async def find_without_sha512_in(db: Database, repository: RepositoryName, limit: int) -> list[Blob]:
+    """The same of one repository. The blobs that lack the digest are few, so they are gone through first."""
+    rows = await db.all(
+        """
+        SELECT b.digest, b.sha512, b.size, b.generation FROM blob b
+        CROSS JOIN repository r ON r.name = ?
+        CROSS JOIN repository_blob l ON l.repository = r.id AND l.digest = b.digest
+        WHERE b.sha512 IS NULL AND b.state = 'live' LIMIT ?
+        """,
+        (repository, limit),
+    )
+    return [_blob(row) for row in rows]
+
+
 def set_sha512(tx: Transaction, digest: Digest, sha512: Digest) -> None:
     """Let a blob be found by its sha512 digest too."""
     tx.run("UPDATE blob SET sha512 = ? WHERE digest = ? AND sha512 IS NULL", (sha512, digest))

@@ -1,7 +1,6 @@
-"""The sha512 digests of large blobs that were pushed by sha256: computed when there is time.
+"""The sha512 digests of large blobs that were pushed by sha256: computed in time, or when asked for.
 
-A small blob gets both digests as it comes. A large one is found by its sha512 once this has run; one
-pushed by sha512 always has both.
+A small blob gets both digests as it comes; one pushed by sha512 always has both.
 """
 
 import asyncio
@@ -13,6 +12,7 @@ import structlog
 from moorage.database import Database
 from moorage.errors import StorageFailed
 from moorage.oci.digest import SHA512, Digest, encoded_of
+from moorage.oci.names import RepositoryName
 from moorage.registry.blobs import rows
 from moorage.registry.blobs.rows import Blob
 from moorage.registry.blobs.store import BlobDamaged, BlobFile, BlobStore
@@ -34,23 +34,35 @@ class SecondDigests:
         self._store = store
         self._threads = threads
         self._after = ""
+        self._asked_for = asyncio.Lock()
 
     async def compute(self) -> int:
         """Hash a batch of blobs; how many. Starts from the front again when it reached the end."""
         batch = await rows.find_without_sha512(self._db, self._after, _BATCH)
         for blob in batch:
-            await self._compute_one(blob)
+            await self._compute_one(blob, _REST_SHARE)
             self._after = blob.digest
         if not batch:
             self._after = ""
         return len(batch)
 
-    async def _compute_one(self, blob: Blob) -> None:
+    async def complete(self, repository: RepositoryName) -> bool:
+        """Hash now what a repository holds without a sha512 digest; whether there was any.
+
+        Each blob is hashed once, so asking for digests that nothing has costs no more than that.
+        """
+        async with self._asked_for:
+            batch = await rows.find_without_sha512_in(self._db, repository, _BATCH)
+            for blob in batch:
+                await self._compute_one(blob, rest_share=0.0)
+        return bool(batch)
+
+    async def _compute_one(self, blob: Blob, rest_share: float) -> None:
         file = self._store.open_blob(blob.digest, blob.generation)
         if file is None:
             return
         try:
-            sha256, sha512 = await self._hash(file, blob.size)
+            sha256, sha512 = await self._hash(file, blob.size, rest_share)
         except (BlobDamaged, StorageFailed) as error:
             # whoever pulls it is told, and takes it out of service
             log.warning("second_digest_failed", digest=blob.digest, reason=str(error))
@@ -62,7 +74,7 @@ class SecondDigests:
             await self._db.write(lambda tx: rows.set_sha512(tx, blob.digest, digest))
             log.debug("second_digest_computed", digest=blob.digest, bytes=blob.size)
 
-    async def _hash(self, file: BlobFile, size: int) -> tuple[str, str]:
+    async def _hash(self, file: BlobFile, size: int, rest_share: float) -> tuple[str, str]:
         sha256, sha512 = hashlib.sha256(), hashlib.sha512()
         loop = asyncio.get_running_loop()
 
@@ -74,5 +86,5 @@ class SecondDigests:
         for offset in range(0, size, _READ_BYTES):
             started = loop.time()
             await in_thread(self._threads, hash_piece, offset)
-            await asyncio.sleep((loop.time() - started) * _REST_SHARE)
+            await asyncio.sleep((loop.time() - started) * rest_share)
         return sha256.hexdigest(), sha512.hexdigest()

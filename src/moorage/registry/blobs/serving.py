@@ -17,11 +17,12 @@ import structlog
 
 from moorage.database import Database, Transaction
 from moorage.errors import BlobUnknown, ContentDamaged, RegistryError
-from moorage.oci.digest import Digest, encoded_of
+from moorage.oci.digest import SHA512, Digest, algorithm_of, encoded_of
 from moorage.oci.names import RepositoryName
 from moorage.oci.ranges import ByteRange
 from moorage.registry.blobs import rows
 from moorage.registry.blobs.rows import Blob
+from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.store import BlobDamaged, BlobFile, BlobStore, Piece
 from moorage.registry.repositories.rows import find_repository
 from moorage.threads import in_thread
@@ -39,10 +40,13 @@ log = structlog.get_logger()
 class BlobServer:
     """Opens and reads blobs for one worker process; remembers which files it found whole."""
 
-    def __init__(self, db: Database, store: BlobStore, threads: Executor) -> None:
+    def __init__(
+        self, db: Database, store: BlobStore, threads: Executor, second_digests: SecondDigests
+    ) -> None:
         self._db = db
         self._store = store
         self._threads = threads
+        self._second_digests = second_digests
         self._verified: OrderedDict[tuple[int, ...], float] = OrderedDict()
         self._renewals: set[asyncio.Task[None]] = set()
         self._hashing = 0
@@ -93,6 +97,9 @@ class BlobServer:
 
     async def _find_row(self, repository: RepositoryName, digest: Digest) -> Blob:
         blob = await rows.find_blob(self._db, repository, digest)
+        is_late = blob is None and algorithm_of(digest) == SHA512
+        if is_late and await self._second_digests.complete(repository):
+            blob = await rows.find_blob(self._db, repository, digest)
         if blob is None:
             raise BlobUnknown(digest=digest)
         return blob
