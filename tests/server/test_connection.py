@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -24,17 +24,19 @@ LITTLE = bytes(40_000)
 def sending_parts(file: int) -> Application:
     """An application that answers /little from memory and any other path from a file."""
 
-    async def application(scope: dict[str, object], receive: object, send: Callable[..., object]) -> None:
+    async def application(
+        scope: dict[str, object], receive: object, send: Callable[[dict[str, object]], Awaitable[None]]
+    ) -> None:
         is_little = scope["path"] == "/little"
         size = len(LITTLE) if is_little else os.fstat(file).st_size
         headers = [(b"content-length", b"%d" % size)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})  # type: ignore[misc]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         if is_little:
-            await send({"type": "http.response.body", "body": LITTLE})  # type: ignore[misc]
+            await send({"type": "http.response.body", "body": LITTLE})
             return
         part = {"type": "http.response.zerocopysend", "file": file, "offset": 0, "count": size}
-        await send(part | {"more_body": True})  # type: ignore[misc]
-        await send({"type": "http.response.body", "body": b""})  # type: ignore[misc]
+        await send(part | {"more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
     return application
 
