@@ -139,12 +139,12 @@ class SqliteDatabase:
     def __init__(self, path: Path, health: Health) -> None:
         self._health = health
         # here, not in its thread: a worker that cannot write shall not start
-        self._written = _connect(path, can_write=True)
+        writing = _connect(path, can_write=True)
         self._reader = _connect(path, can_write=False)
         self._execute = self._reader.execute
         self._wal_pages = 0
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write_all, name="database", daemon=True)
+        self._writer = threading.Thread(target=self._write_all, args=(writing,), name="database", daemon=True)
         self._writer.start()
 
     async def one(self, sql: str, values: Sequence[object] = ()) -> Row | None:
@@ -167,8 +167,7 @@ class SqliteDatabase:
         self._writer.join()
         self._reader.close()
 
-    def _write_all(self) -> None:
-        connection = self._written
+    def _write_all(self, connection: apsw.Connection) -> None:
         connection.setwalhook(self._note_pages)
         transaction = SqliteTransaction(connection)
         while (write := self._queue.get()) is not None:

@@ -9,10 +9,8 @@ def etag(digest: str) -> bytes:
     return b'"%b"' % digest.encode()
 
 
-def matches(header: str, digest: str | None, *, is_weak_ok: bool = True) -> bool:
-    """Whether a list of entity tags, or `*`, names this digest. None: nothing is there to name."""
-    if digest is None:
-        return False
+def matches(header: str, digest: str, *, is_weak_ok: bool = True) -> bool:
+    """Whether a list of entity tags, or `*`, names this digest."""
     if header.strip() == "*":
         return True
     wanted = f'"{digest}"'
