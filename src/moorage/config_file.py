@@ -150,9 +150,19 @@ def _convert(raw: object, kind: Any) -> object:
         if isinstance(raw, bool) or not re.fullmatch(r"-?[0-9]{1,12}", str(raw), re.ASCII):
             raise ValueError(f"want a whole number; this is {raw!r}")
         return int(str(raw))
+    if kind == tuple[str, ...]:
+        return _texts(raw)
     if not isinstance(raw, str):
         raise ValueError(f"want a text in quotes; this is {raw!r}")  # noqa: TRY004 - told to an operator
-    return Path(raw) if kind is Path else raw
+    return Path(raw) if kind in {Path, Path | None} else raw
+
+
+def _texts(raw: object) -> tuple[str, ...]:
+    """A list in TOML; in the environment, its texts with commas between."""
+    texts = [each.strip() for each in raw.split(",")] if isinstance(raw, str) else raw
+    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+        raise ValueError(f'want a list of texts, as ["a", "b"]; this is {raw!r}')
+    return tuple(each for each in texts if each)
 
 
 def _bytes(raw: object) -> Bytes:
@@ -192,6 +202,8 @@ def render(value: object) -> str:
             return str(value)
         case timedelta():
             return f'"{_render_duration(value)}"'
+        case tuple():
+            return "[" + ", ".join(render(each) for each in value) + "]"
         case _:
             # a JSON string is a TOML basic string, but for DEL
             return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")

@@ -31,6 +31,7 @@ nearest right name. `moorage config check` looks for the same problems without s
 | duration | text: a number and `ms`, `s`, `m`, `h` or `d`, as `"30s"` or `"1.5h"` |
 | size | text: a whole number and `KiB`, `MiB`, `GiB` or `TiB`, as `"512MiB"`; or a plain number of bytes |
 | switch | `true` or `false`; in the environment also `1`, `0`, `yes`, `no` |
+| list | a list of texts, as `["a", "b"]`; in the environment `a,b` |
 | path | text; a relative one starts at the folder that Moorage is started in |
 
 """
@@ -75,7 +76,8 @@ def _section(name: str, settings: list[Described]) -> str:
 def _type(kind: Any) -> str:
     if kind == Bytes | None or kind is Bytes:
         return "size"
-    return {timedelta: "duration", bool: "switch", int: "number", str: "text", Path: "path"}[kind]
+    names = {timedelta: "duration", bool: "switch", int: "number", str: "text", tuple[str, ...]: "list"}
+    return names.get(kind, "path")
 
 
 def _default(value: object) -> str:
