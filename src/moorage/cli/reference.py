@@ -3,7 +3,6 @@
 import sys
 from datetime import timedelta
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from moorage.config import Bytes, Described, Settings, describe
