@@ -16,6 +16,8 @@ import uvloop
 
 from moorage import logs
 from moorage.api.dispatch import Dispatcher
+from moorage.api.fronts import Fronts
+from moorage.api.gate import Gate
 from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2.errors import refuse
@@ -24,6 +26,10 @@ from moorage.config import Settings
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
+from moorage.identity.accounts.attempts import Attempts
+from moorage.identity.accounts.passwords import Passwords
+from moorage.identity.callers.callers import Callers
+from moorage.identity.tokens.keys import rotate_if_due
 from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
@@ -37,6 +43,7 @@ from moorage.storage.filesystem import FilesystemStore
 _DISK_THREADS = 16
 _BACKLOG = 4096
 _GARBAGE_EVERY = 20_000
+_USES_EVERY_S = 10.0
 
 log = structlog.get_logger()
 
@@ -47,7 +54,11 @@ class StartRefused(Exception):
 
 @asynccontextmanager
 async def open_registry(
-    settings: Settings, health: Health, metrics: Metrics, disk_threads: int = _DISK_THREADS
+    settings: Settings,
+    health: Health,
+    metrics: Metrics,
+    attempts: Attempts,
+    disk_threads: int = _DISK_THREADS,
 ) -> AsyncIterator[Dispatcher]:
     """The ASGI application of one worker process, its database and threads open until the end."""
     threads = ThreadPoolExecutor(disk_threads, thread_name_prefix="disk")
@@ -55,19 +66,47 @@ async def open_registry(
     store = _store(settings, health)
     uploads = Uploads(db, store, threads, settings.uploads)
     second_digests = SecondDigests(db, store, threads)
-    services = Services(settings, db, store, BlobServer(db, store, threads, second_digests), uploads)
+    passwords = Passwords()
+    callers = Callers(db, passwords, attempts)
+    gate = Gate(
+        db,
+        callers,
+        Fronts(settings.server),
+        is_local=settings.server.is_local,
+        may_use_password_in_plain=settings.server.insecure_passwords,
+    )
+    blobs = BlobServer(db, store, threads, second_digests)
+    services = Services(settings, db, store, blobs, uploads, callers, passwords, gate)
+    await rotate_if_due(db)
     lock = settings.storage.data / "sweep.lock"
-    sweep = asyncio.create_task(Sweep(lock, db, uploads, second_digests).run())
+    tasks = [
+        asyncio.create_task(Sweep(lock, db, uploads, second_digests).run()),
+        asyncio.create_task(_record_uses(callers)),
+    ]
     try:
         yield Dispatcher(services, Operations(services, health, metrics), metrics)
     finally:
-        sweep.cancel()
-        await asyncio.gather(sweep, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        passwords.close()
         threads.shutdown()
         db.close()
 
 
-async def _work(index: int, own: socket.socket, settings: Settings, health: Health, metrics: Metrics) -> None:
+async def _record_uses(callers: Callers) -> None:
+    """Now and then, write down which tokens were used; for as long as the worker lives."""
+    while True:
+        await asyncio.sleep(_USES_EVERY_S)
+        try:
+            await callers.record_uses()
+        except RegistryError as refusal:
+            log.warning("token_uses_lost", reason=str(refusal))
+
+
+async def _work(
+    index: int, own: socket.socket, settings: Settings, health: Health, metrics: Metrics, attempts: Attempts
+) -> None:
     """One worker process, from its listening socket to the last reply; cancelled when it shall stop."""
     metrics.claim_row(index)
     # what is loaded by now stays: looking through it again and again costs a tenth of a push
@@ -75,7 +114,7 @@ async def _work(index: int, own: socket.socket, settings: Settings, health: Heal
     gc.set_threshold(_GARBAGE_EVERY)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_failure)
-    async with open_registry(settings, health, metrics) as application:
+    async with open_registry(settings, health, metrics, attempts) as application:
         worker = Worker(application, _limits(settings), refuse)
         server = await loop.create_server(lambda: Connection(worker), sock=own, backlog=_BACKLOG)
         try:
@@ -152,10 +191,10 @@ def serve(settings: Settings, greet: Callable[[str], None]) -> int:
         raise StartRefused(
             f"cannot listen on {settings.server.listen}: {error.strerror}. Choose another with --listen."
         ) from error
-    health, metrics = Health(), Metrics(count)
+    health, metrics, attempts = Health(), Metrics(count), Attempts()
     workers = Workers(
         sockets,
-        lambda index, own: _work(index, own, settings, health, metrics),
+        lambda index, own: _work(index, own, settings, health, metrics, attempts),
         uvloop.new_event_loop,
         settings.server.drain.total_seconds(),
         log.warning,

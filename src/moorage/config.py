@@ -4,6 +4,7 @@
 docs/configuration.md are made from what stands here. A use case is given its section, not the whole.
 """
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,7 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_PUBLIC = re.compile(r"https?://[A-Za-z0-9._\-\[\]:]+/?", re.ASCII)
 
 T = TypeVar("T")
 
@@ -35,6 +37,18 @@ class ServerSettings:
 
     listen: str = setting("127.0.0.1:5000", "Address and port to serve on. Port 0 takes a free one.")
     workers: int = setting(0, "Worker processes; 0 is one for each processor, four at most.")
+    public: tuple[str, ...] = setting(
+        (),
+        "Addresses by which clients reach the registry through a proxy, as `https://registry.example`."
+        " The one that a client used is named to it, else the first.",
+    )
+    proxies: tuple[str, ...] = setting(
+        (), "Addresses or networks of proxies whose `Forwarded` or `X-Forwarded-*` headers are believed."
+    )
+    insecure_passwords: bool = setting(
+        False,  # noqa: FBT003
+        "Whether passwords are taken over plain HTTP from other machines: anyone on the way reads them.",
+    )
     drain: timedelta = setting(
         timedelta(seconds=30), "After SIGTERM, how long requests under way may take before they are cut."
     )
@@ -50,6 +64,15 @@ class ServerSettings:
         return int(self.listen.rpartition(":")[2])
 
     @property
+    def is_local(self) -> bool:
+        """Whether only this machine can come in: a loopback address, and no proxy is known of."""
+        try:
+            is_loopback = self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+        return is_loopback and not self.public and not self.proxies
+
+    @property
     def worker_count(self) -> int:
         """How many worker processes there are to be."""
         return self.workers or min(os.cpu_count() or 1, 4)
@@ -62,6 +85,16 @@ class ServerSettings:
             found.append(("listen", f"want HOST:PORT, as 127.0.0.1:5000; this is {self.listen!r}"))
         if not 0 <= self.workers <= 256:  # noqa: PLR2004 - metrics.WORKERS_MAX
             found.append(("workers", "want 0 to 256"))
+        found += [
+            ("public", f"want https://HOST or https://HOST:PORT; this is {each!r}")
+            for each in self.public
+            if _PUBLIC.fullmatch(each) is None
+        ]
+        for each in self.proxies:
+            try:
+                ipaddress.ip_network(each, strict=False)
+            except ValueError:
+                found.append(("proxies", f"want an address or a network, as 10.0.0.0/8; this is {each!r}"))
         if not timedelta(seconds=1) <= self.drain <= timedelta(minutes=30):
             found.append(("drain", "want 1s to 30m"))
         return found
@@ -134,6 +167,22 @@ class DeleteSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """Tokens."""
+
+    life: timedelta = setting(
+        timedelta(minutes=5), "How long a bearer token lasts, which clients fetch for each push or pull."
+    )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if not timedelta(seconds=60) <= self.life <= timedelta(hours=1):
+            found.append(("life", "want 60s to 1h; clients take less than 60s for 60s"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     """What a client may take of the server's time and memory."""
 
@@ -202,6 +251,7 @@ class Settings:
     uploads: UploadSettings = field(default_factory=UploadSettings)
     manifests: ManifestSettings = field(default_factory=ManifestSettings)
     delete: DeleteSettings = field(default_factory=DeleteSettings)
+    tokens: TokenSettings = field(default_factory=TokenSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     log: LogSettings = field(default_factory=LogSettings)
 

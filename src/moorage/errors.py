@@ -10,6 +10,11 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       BodyTooLarge BodyTooSlow BodyCut EncodingUnsupported       bodies
       ManifestUnknown ManifestInvalid ManifestTooLarge ManifestBlobUnknown TagInvalid TooManyTags
       PageInvalid RangeUnsatisfiable PreconditionFailed Denied Unsupported MethodNotAllowed RouteUnknown
+      Unauthorized                                               who asks is not known, or not by this
+        BearerInvalid ScopeInsufficient CredentialsInvalid PasswordRefused
+      TooManySignIns ServiceInvalid ScopesInvalid ClaimInvalid   signing in
+      AccountNameInvalid NameTaken PasswordInvalid PatternInvalid ActionsInvalid LastAdmin
+      AccountUnknown GroupUnknown NamespaceUnknown GrantUnknown TokenUnknown     accounts and what they may do
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
       StorageFailed ContentDamaged                                    the disk failed, or had failed
       Unavailable                                                     not now
@@ -293,3 +298,131 @@ class DatabaseFull(Unavailable):
 
     message = "the registry is out of disk space; nothing was changed and pulls go on"
     retry_after_s = 60
+
+
+class Unauthorized(RegistryError):
+    """No one is known to ask, or not with this. `challenge` is what a client may do about it."""
+
+    status, code, message = 401, "UNAUTHORIZED", "authentication required"
+
+    def __init__(self, **detail: object) -> None:
+        super().__init__(**detail)
+        self.challenge = ""
+
+
+class BearerInvalid(Unauthorized):
+    """A bearer token that this registry did not give, or that counts no more."""
+
+    message = "the token is not valid here, or no longer; sign in again"
+
+
+class ScopeInsufficient(Unauthorized):
+    """A bearer token that is good, but not for this."""
+
+    message = "the token does not allow this"
+
+
+class CredentialsInvalid(Unauthorized):
+    """A wrong name, password or token: which of them is not told."""
+
+    message = "incorrect user name or password; a token may stand for the password"
+
+
+class PasswordRefused(Unauthorized):
+    """A password came over a line that anyone can read."""
+
+    message = "passwords are not taken over plain HTTP: use https, or a token made for this"
+
+
+class TooManySignIns(RegistryError):
+    """More wrong passwords, or more passwords at once, than the registry takes."""
+
+    status, code, message = 429, "TOOMANYREQUESTS", "too many attempts to sign in; wait and try again"
+
+    def __init__(self, *, retry_after_s: int = 60) -> None:
+        super().__init__(retry_after_s=retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class ServiceInvalid(RegistryError):
+    """A token was asked for a service that this is not, or in a way that is none."""
+
+    status, code, message = 400, "UNSUPPORTED", "the token endpoint does not know what was asked for"
+
+
+class ScopesInvalid(RegistryError):
+    """More scopes than one token is given for."""
+
+    status, code, message = 400, "UNSUPPORTED", "too many scopes in one request for a token"
+
+
+class AccountNameInvalid(RegistryError):
+    """A name for an account, a group or a namespace that is not plain."""
+
+    status, code, message = 400, "NAME_INVALID", "this cannot be a name"
+
+
+class NameTaken(RegistryError):
+    """The name, or one that looks like it, is in use."""
+
+    status, code, message = 409, "NAME_TAKEN", "the name is taken, or looks like one that is"
+
+
+class PasswordInvalid(RegistryError):
+    """A password that is too short, or too long."""
+
+    status, code, message = 400, "PASSWORD_INVALID", "the password cannot be used"
+
+
+class PatternInvalid(RegistryError):
+    """A pattern of repositories that names none."""
+
+    status, code, message = 400, "PATTERN_INVALID", "this is no pattern of repository names"
+
+
+class ActionsInvalid(RegistryError):
+    """Actions that there are not."""
+
+    status, code, message = 400, "ACTIONS_INVALID", "these are no actions"
+
+
+class AccountUnknown(RegistryError):
+    """No account of this name, or not for the one who asks."""
+
+    status, code, message = 404, "ACCOUNT_UNKNOWN", "there is no such account"
+
+
+class GroupUnknown(RegistryError):
+    """No group of this name, or not for the one who asks."""
+
+    status, code, message = 404, "GROUP_UNKNOWN", "there is no such group"
+
+
+class NamespaceUnknown(RegistryError):
+    """No namespace of this name, or not for the one who asks."""
+
+    status, code, message = 404, "NAMESPACE_UNKNOWN", "there is no such namespace"
+
+
+class GrantUnknown(RegistryError):
+    """No grant of this number, or not for the one who asks."""
+
+    status, code, message = 404, "GRANT_UNKNOWN", "there is no such grant"
+
+
+class TokenUnknown(RegistryError):
+    """No token of this number, or not for the one who asks."""
+
+    status, code, message = 404, "TOKEN_UNKNOWN", "there is no such token"
+
+
+class ClaimInvalid(RegistryError):
+    """A claim link that was used, has expired, or never was one."""
+
+    status, code, message = 403, "CLAIM_INVALID", "this link was used or has expired"
+
+
+class LastAdmin(RegistryError):
+    """The change would leave no one to administer the registry."""
+
+    status, code, message = 409, "LAST_ADMIN", "this would leave no administrator; make another one first"

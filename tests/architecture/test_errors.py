@@ -34,6 +34,18 @@ STATUSES = {
     "PAGINATION_NUMBER_INVALID": {400},
     # 414 more of them than one request may carry
     "TAG_INVALID": {400, 414},
+    # accounts and what they may do: the API's own
+    "NAME_TAKEN": {409},
+    "PASSWORD_INVALID": {400},
+    "PATTERN_INVALID": {400},
+    "ACTIONS_INVALID": {400},
+    "ACCOUNT_UNKNOWN": {404},
+    "GROUP_UNKNOWN": {404},
+    "NAMESPACE_UNKNOWN": {404},
+    "GRANT_UNKNOWN": {404},
+    "TOKEN_UNKNOWN": {404},
+    "CLAIM_INVALID": {403},
+    "LAST_ADMIN": {409},
     # 507 no room
     "UNAVAILABLE": {503, 507},
     "UNKNOWN": {500},

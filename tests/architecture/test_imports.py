@@ -10,7 +10,10 @@ MODULES = read_modules()
 GROUND = ("errors", "config", "clock", "health", "database", "threads")
 """What stands on nothing else of ours."""
 
-BELOW = ("oci", "registry", "lifecycle", *GROUND)
+BENEATH = ("identity", "records", "oci", *GROUND)
+"""What lies under the registry."""
+
+BELOW = ("oci", "records", "identity", "registry", "lifecycle", *GROUND)
 OUTSIDE = (
     "granian",
     "apsw",
@@ -28,12 +31,24 @@ MAY_IMPORT = {
     **dict.fromkeys(GROUND, ()),
     "server": (),
     "oci": ("oci", "errors"),
-    "registry.repositories": ("oci", *GROUND),
-    "registry.blobs": ("registry.repositories", "oci", *GROUND),
-    "registry.uploads": ("registry.blobs", "registry.repositories", "oci", *GROUND),
-    "registry.tags": ("registry.blobs", "registry.repositories", "oci", *GROUND),
-    "registry.manifests": ("registry.tags", "registry.blobs", "registry.repositories", "oci", *GROUND),
-    "lifecycle": ("registry", "oci", *GROUND),
+    "records": GROUND,
+    "identity.accounts": ("records", "oci", *GROUND),
+    "identity.access": ("identity.accounts", "records", "oci", *GROUND),
+    "identity.tokens": ("identity.access", "identity.accounts", "records", "oci", *GROUND),
+    "identity.callers": (
+        "identity.tokens",
+        "identity.access",
+        "identity.accounts",
+        "records",
+        "oci",
+        *GROUND,
+    ),
+    "registry.repositories": BENEATH,
+    "registry.blobs": ("registry.repositories", *BENEATH),
+    "registry.uploads": ("registry.blobs", "registry.repositories", *BENEATH),
+    "registry.tags": ("registry.blobs", "registry.repositories", *BENEATH),
+    "registry.manifests": ("registry.tags", "registry.blobs", "registry.repositories", *BENEATH),
+    "lifecycle": ("registry", *BENEATH),
     "storage": ("registry", "oci", *GROUND),
     "databases": ("oci", *GROUND),
 }

@@ -16,6 +16,7 @@ from moorage.api.metrics import Metrics
 from moorage.config import Bytes, Settings, StorageSettings, UploadSettings
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.health import Health
+from moorage.identity.accounts.attempts import Attempts
 from moorage.storage.filesystem import FilesystemStore
 
 Body = bytes | Sequence[bytes] | AsyncIterator[bytes]
@@ -72,7 +73,7 @@ class LocalRegistry:
         try:
             fcntl.flock(sweeper, fcntl.LOCK_EX)
             async with app.open_registry(
-                settings_of(data, uploads), health, Metrics(1), disk_threads
+                settings_of(data, uploads), health, Metrics(1), Attempts(), disk_threads
             ) as application:
                 yield cls(data, health, application)
         finally:

@@ -14,6 +14,7 @@ from moorage.api.dispatch import Dispatcher
 from moorage.api.metrics import Metrics
 from moorage.config import Bytes, Settings
 from moorage.health import Health
+from moorage.identity.accounts.attempts import Attempts
 from moorage.lifecycle.sweep import Sweep
 from tests.spec.client import Reply
 
@@ -43,7 +44,7 @@ class InProcess:
     def open(self) -> None:
         """Start, as after a stop or a crash, and return when what it does by itself is done for now."""
         os.close(app.prepare(self.settings))
-        self._held = app.open_registry(self.settings, Health(), Metrics(1), _THREADS)
+        self._held = app.open_registry(self.settings, Health(), Metrics(1), Attempts(), _THREADS)
         self._dispatch = self.loop.run_until_complete(self._open_and_sweep(self._held))
 
     @staticmethod

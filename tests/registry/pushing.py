@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from moorage.database import Database
 from moorage.oci.digest import SHA256, Digest, digest_of
 from moorage.oci.names import RepositoryName, Tag
+from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.store import BlobStore
 from moorage.registry.manifests.pushing import push_manifest
 from moorage.registry.uploads.uploading import Chunk, Uploads
@@ -12,7 +13,7 @@ from tests.content import Document, encode
 
 REPOSITORY = RepositoryName("team/app")
 OTHER = RepositoryName("team/other")
-CLIENT = "anonymous@127.0.0.1"
+CLIENT = Actor(address="127.0.0.1")
 
 
 async def body_of(*pieces: bytes, error: BaseException | None = None) -> AsyncIterator[bytes]:
@@ -33,7 +34,7 @@ async def push_blob(
 ) -> Digest:
     """Push a blob in one request; its digest."""
     digest = digest_of(content, algorithm)  # type: ignore[arg-type] # a text that names one
-    upload = await uploads.begin(repository, CLIENT)
+    upload = await uploads.begin(repository, str(CLIENT))
     await uploads.finish(repository, upload.id, Chunk(body_of(content), len(content)), digest)
     return digest
 

@@ -17,7 +17,7 @@ from moorage.storage.filesystem import FilesystemStore
 from tests.content import digest_of, encode, image
 from tests.registry.conftest import Clock
 from tests.registry.in_process import InProcess
-from tests.registry.pushing import OTHER, REPOSITORY, push_blob
+from tests.registry.pushing import CLIENT, OTHER, REPOSITORY, push_blob
 
 pytestmark = pytest.mark.anyio
 
@@ -56,15 +56,14 @@ async def test_blob_pushed_again_is_leased_anew(uploads: Uploads, db: SqliteData
     assert await leased_until(db, REPOSITORY) == in_a_day(clock)
 
 
-@pytest.mark.parametrize("source", [REPOSITORY, None], ids=["named", "not named"])
 async def test_blob_mounted_is_leased_for_a_day_in_its_target(
-    uploads: Uploads, db: SqliteDatabase, store: FilesystemStore, clock: Clock, source: object
+    uploads: Uploads, db: SqliteDatabase, store: FilesystemStore, clock: Clock
 ) -> None:
     """Case 77."""
     digest = await push_blob(uploads, CONTENT)
     clock.move(timedelta(hours=5))
 
-    await mount_blob(db, store, OTHER, digest, REPOSITORY if source else None)
+    await mount_blob(db, store, OTHER, digest, REPOSITORY)
 
     assert await leased_until(db, OTHER) == in_a_day(clock)
 
@@ -84,7 +83,7 @@ async def test_blob_mounted_where_it_is_already_is_leased_anew(
 async def test_blob_deleted_has_no_lease(uploads: Uploads, db: SqliteDatabase) -> None:
     digest = await push_blob(uploads, CONTENT)
 
-    await delete_blob(db, REPOSITORY, digest, "test")
+    await delete_blob(db, REPOSITORY, digest, CLIENT)
 
     assert await leased_until(db, REPOSITORY) is None
 

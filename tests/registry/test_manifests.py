@@ -20,6 +20,7 @@ from moorage.health import Health
 from moorage.oci.digest import SHA512, Digest
 from moorage.oci.digest import digest_of as parsed_digest_of
 from moorage.oci.names import Tag
+from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.linking import mount_blob
 from moorage.registry.manifests.pushing import DEPTH_MAX, push_manifest
 from moorage.registry.manifests.serving import delete_manifest, delete_tag, get_manifest
@@ -31,6 +32,8 @@ from tests.registry.pushing import CLIENT, OTHER, REPOSITORY, push_blob, push_do
 pytestmark = pytest.mark.anyio
 
 CONFIG = b'{"a": "config"}'
+
+SOMEONE = Actor("someone", "127.0.0.1")
 
 
 @pytest.fixture
@@ -199,11 +202,11 @@ async def test_move_of_a_tag_is_recorded(
 ) -> None:
     first = await push_document(db, store, document, "1.0")
     second = await push_document(db, store, document | {"annotations": {"a": "b"}}, "1.0")
-    await delete_tag(db, REPOSITORY, Tag("1.0"), "someone")
+    await delete_tag(db, REPOSITORY, Tag("1.0"), SOMEONE)
 
     assert await events(db) == [
-        ("1.0", None, first, CLIENT),
-        ("1.0", first, second, CLIENT),
+        ("1.0", None, first, str(CLIENT)),
+        ("1.0", first, second, str(CLIENT)),
         ("1.0", second, None, "someone"),
     ]
 
@@ -221,7 +224,7 @@ async def test_tags_that_go_with_their_manifest_are_recorded(
     db: SqliteDatabase, store: FilesystemStore, document: Document
 ) -> None:
     digest = await push_document(db, store, document, "1.0", "latest")
-    await delete_manifest(db, REPOSITORY, digest, "someone")
+    await delete_manifest(db, REPOSITORY, digest, SOMEONE)
 
     assert (await events(db))[2:] == [("1.0", digest, None, "someone"), ("latest", digest, None, "someone")]
 

@@ -59,7 +59,7 @@ async def test_large_blob_pushed_by_sha512_in_parts_is_found_by_either_at_once(
     uploads: Uploads, db: SqliteDatabase, content: bytes
 ) -> None:
     """Case 23."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     await uploads.append(REPOSITORY, upload.id, chunk_of(content[:1000]))
     await uploads.append(REPOSITORY, upload.id, chunk_of(content[1000:]))
     await uploads.finish(REPOSITORY, upload.id, chunk_of(), parsed_digest_of(content, SHA512))

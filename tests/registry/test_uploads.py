@@ -60,23 +60,23 @@ def blob_files(store: FilesystemStore) -> list[str]:
 
 
 async def test_upload_is_the_only_one_of_its_id(uploads: Uploads) -> None:
-    first = await uploads.begin(REPOSITORY, CLIENT)
-    second = await uploads.begin(REPOSITORY, CLIENT)
+    first = await uploads.begin(REPOSITORY, str(CLIENT))
+    second = await uploads.begin(REPOSITORY, str(CLIENT))
 
     assert first.id != second.id
 
 
 async def test_more_uploads_than_one_client_may_have_are_refused(uploads: Uploads) -> None:
     for _ in range(5):
-        await uploads.begin(REPOSITORY, CLIENT)
+        await uploads.begin(REPOSITORY, str(CLIENT))
 
     with pytest.raises(TooManyUploads):
-        await uploads.begin(REPOSITORY, CLIENT)
+        await uploads.begin(REPOSITORY, str(CLIENT))
 
 
 async def test_many_uploads_of_one_client_leave_room_for_another(uploads: Uploads) -> None:
     for _ in range(5):
-        await uploads.begin(REPOSITORY, CLIENT)
+        await uploads.begin(REPOSITORY, str(CLIENT))
 
     assert (await uploads.begin(REPOSITORY, "anonymous@127.0.0.2")).received == 0
 
@@ -87,14 +87,14 @@ async def test_upload_that_ended_makes_room(uploads: Uploads) -> None:
 
 
 async def test_upload_is_unknown_to_another_repository(uploads: Uploads) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
 
     with pytest.raises(UploadUnknown):
         await uploads.get(OTHER, upload.id)
 
 
 async def test_bytes_are_counted_and_hashed_as_they_come(uploads: Uploads, db: SqliteDatabase) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
 
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"some ", b"bytes"))
 
@@ -107,7 +107,7 @@ async def test_digest_of_bytes_that_came_in_two_requests_is_not_known(
     uploads: Uploads, db: SqliteDatabase
 ) -> None:
     """No hash outlives a request; what is not known must not be guessed."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"some "))
 
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"bytes"))
@@ -124,7 +124,7 @@ async def test_digest_of_bytes_that_came_in_two_requests_is_not_known(
 async def test_upload_becomes_a_blob_whatever_parts_it_came_in(
     uploads: Uploads, db: SqliteDatabase, parts: list[bytes], algorithm: str
 ) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     for part in parts:
         await uploads.append(REPOSITORY, upload.id, chunk_of(part))
     digest = digest_of(b"some bytes", SHA512 if algorithm == SHA512 else SHA256)
@@ -172,7 +172,7 @@ async def test_same_bytes_pushed_at_once_are_kept_once(
 
 async def test_bytes_behind_those_that_count_are_cut_off(uploads: Uploads, store: FilesystemStore) -> None:
     """After a crash the file may have more than the row says."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"some "))
     with (store.uploads / upload.id).open("ab") as file:
         file.write(b"written before the crash, never counted")
@@ -185,7 +185,7 @@ async def test_bytes_behind_those_that_count_are_cut_off(uploads: Uploads, store
 async def test_upload_that_lost_its_file_is_unknown(
     uploads: Uploads, store: FilesystemStore, db: SqliteDatabase
 ) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"some bytes"))
     (store.uploads / upload.id).write_bytes(b"some")
 
@@ -197,7 +197,7 @@ async def test_upload_that_lost_its_file_is_unknown(
 
 async def test_bytes_that_came_before_the_client_left_count(uploads: Uploads) -> None:
     """F30."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
 
     with pytest.raises(BodyCut):
         await uploads.append(REPOSITORY, upload.id, chunk_of(b"some ", error=BodyCut()))
@@ -209,7 +209,7 @@ async def test_bytes_that_came_before_the_client_left_count(uploads: Uploads) ->
 async def test_bytes_that_came_before_the_server_stopped_count(uploads: Uploads, size: int) -> None:
     """F51: the request is cancelled while it waits for more."""
     content = some_bytes(size)
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     came = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -229,7 +229,7 @@ async def test_bytes_that_came_before_the_server_stopped_count(uploads: Uploads,
 
 async def test_client_that_left_at_the_close_can_close_again(uploads: Uploads) -> None:
     """F31."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     with pytest.raises(BodyCut):
         await uploads.finish(
             REPOSITORY, upload.id, chunk_of(b"some ", error=BodyCut()), digest_of(b"some bytes")
@@ -242,7 +242,7 @@ async def test_client_that_left_at_the_close_can_close_again(uploads: Uploads) -
 
 @pytest.mark.parametrize("first", [0, 4, 6, 100])
 async def test_chunk_that_leaves_a_gap_or_overlaps_is_refused(uploads: Uploads, first: int) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"some "))
     claimed = ByteRange(first, first + 4)
 
@@ -258,7 +258,7 @@ async def test_chunk_that_leaves_a_gap_or_overlaps_is_refused(uploads: Uploads, 
 async def test_chunk_of_another_length_than_it_claims_is_taken_back(
     uploads: Uploads, store: FilesystemStore, claimed: ByteRange, length: int | None
 ) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
 
     with pytest.raises(SizeInvalid):
         await uploads.append(REPOSITORY, upload.id, Chunk(body_of(b"some bytes"), length, claimed))
@@ -268,7 +268,7 @@ async def test_chunk_of_another_length_than_it_claims_is_taken_back(
 
 
 async def test_second_writer_is_refused(uploads: Uploads) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     came = asyncio.Event()
     go_on = asyncio.Event()
 
@@ -305,7 +305,7 @@ async def test_upload_that_is_being_closed_is_closed_whatever_comes_meanwhile(
     uploads: Uploads, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """F32: between the file's new name and the row, the upload has no file; that is no reason to end it."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"some "))
     digest = digest_of(b"some bytes")
     monkeypatch.setattr(os, "fsync", SlowSync(0.02))
@@ -336,7 +336,7 @@ async def test_upload_that_is_being_closed_is_closed_whatever_comes_meanwhile(
 
 
 async def test_upload_held_by_another_process_is_busy(uploads: Uploads, store: FilesystemStore) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     held = store.open_upload(upload.id)
 
     with pytest.raises(UploadBusy):
@@ -351,7 +351,7 @@ async def test_wrong_digest_leaves_nothing(
     uploads: Uploads, store: FilesystemStore, db: SqliteDatabase, *, in_parts: bool
 ) -> None:
     """B37."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     if in_parts:
         await uploads.append(REPOSITORY, upload.id, chunk_of(b"some "))
 
@@ -365,7 +365,7 @@ async def test_wrong_digest_leaves_nothing(
 async def test_cancelled_upload_leaves_nothing(
     uploads: Uploads, store: FilesystemStore, db: SqliteDatabase
 ) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"some bytes"))
 
     await uploads.cancel(REPOSITORY, upload.id)
@@ -452,7 +452,7 @@ async def test_sync_that_fails_is_final(
     nth: int,
 ) -> None:
     """F7, F8: of the file, its name, the shard's, the blob's. No row, and no push until someone looked."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     monkeypatch.setattr(os, "fsync", FailingSync(errno.EIO, nth))
 
     with pytest.raises((StorageFailed, StorageReadOnly)):
@@ -462,7 +462,7 @@ async def test_sync_that_fails_is_final(
     assert await blob_rows.find_blob(db, REPOSITORY, digest_of(b"some bytes")) is None
     assert upload_files(store) == []
     with pytest.raises(StorageReadOnly):
-        await uploads.begin(REPOSITORY, CLIENT)
+        await uploads.begin(REPOSITORY, str(CLIENT))
 
 
 class Disk:
@@ -495,7 +495,7 @@ async def test_full_disk_leaves_the_upload_as_it_was(
     """F9, F12: the last write before it is full is a short one."""
     rest = some_bytes(3 * GATHER_BYTES)
     digest = digest_of(b"some " + rest)
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"some "))
     with monkeypatch.context() as full:
         Disk(full, GATHER_BYTES + 1000)
@@ -521,7 +521,7 @@ async def test_request_cancelled_while_the_disk_writes_spoils_nothing(
 ) -> None:
     """F51: what counts is what is in the file, and its digest is the file's."""
     content = some_bytes(4 * GATHER_BYTES)
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     with monkeypatch.context() as slow:
         Disk(slow, len(content) * 2, seconds=0.04)
         append = asyncio.create_task(uploads.append(REPOSITORY, upload.id, chunk_of(*cut(content))))
@@ -551,7 +551,7 @@ async def test_upload_without_bytes_for_too_long_is_dropped(
     uploads: Uploads, store: FilesystemStore, db: SqliteDatabase, clock: Clock
 ) -> None:
     """Case 78."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"some bytes"))
     clock.move(timedelta(days=7, seconds=1))
 
@@ -560,7 +560,7 @@ async def test_upload_without_bytes_for_too_long_is_dropped(
 
 
 async def test_upload_that_got_bytes_lately_is_kept(uploads: Uploads, clock: Clock) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     clock.move(timedelta(days=6))
     await uploads.append(REPOSITORY, upload.id, chunk_of(b"some bytes"))
     clock.move(timedelta(days=6))
@@ -571,7 +571,7 @@ async def test_upload_that_got_bytes_lately_is_kept(uploads: Uploads, clock: Clo
 
 async def test_clock_that_goes_back_drops_nothing(uploads: Uploads, clock: Clock) -> None:
     """F40."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     clock.move(timedelta(days=-3650))
 
     assert await uploads.expire() == 0
@@ -581,7 +581,7 @@ async def test_clock_that_goes_back_drops_nothing(uploads: Uploads, clock: Clock
 async def test_upload_that_is_being_written_to_is_not_dropped(
     uploads: Uploads, store: FilesystemStore, clock: Clock
 ) -> None:
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     held = store.open_upload(upload.id)
     clock.move(timedelta(days=8))
 
@@ -594,7 +594,7 @@ async def test_upload_that_got_bytes_since_it_was_found_old_is_kept(
     uploads: Uploads, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client was told 202."""
-    upload = await uploads.begin(REPOSITORY, CLIENT)
+    upload = await uploads.begin(REPOSITORY, str(CLIENT))
     clock.move(timedelta(days=8))
     list_untouched = rows.list_untouched
 
@@ -611,7 +611,7 @@ async def test_upload_that_got_bytes_since_it_was_found_old_is_kept(
 
 async def test_old_uploads_are_dropped_so_many_at_a_time(uploads: Uploads, clock: Clock) -> None:
     for _ in range(5):
-        await uploads.begin(REPOSITORY, CLIENT)
+        await uploads.begin(REPOSITORY, str(CLIENT))
     clock.move(timedelta(days=8))
 
     assert [await uploads.expire(2) for _ in range(4)] == [2, 2, 1, 0]
@@ -620,7 +620,7 @@ async def test_old_uploads_are_dropped_so_many_at_a_time(uploads: Uploads, clock
 async def test_file_that_a_crash_left_without_a_row_goes_after_a_day(
     uploads: Uploads, store: FilesystemStore
 ) -> None:
-    kept = await uploads.begin(REPOSITORY, CLIENT)
+    kept = await uploads.begin(REPOSITORY, str(CLIENT))
     await uploads.append(REPOSITORY, kept.id, chunk_of(b"kept"))
     for name in (kept.id, "stray", "stray.new", "young"):
         path = store.uploads / name
@@ -657,7 +657,7 @@ async def test_blob_over_the_limit_is_refused_and_dropped(
     limited: Uploads, store: FilesystemStore, length: int | None
 ) -> None:
     """B47."""
-    upload = await limited.begin(REPOSITORY, CLIENT)
+    upload = await limited.begin(REPOSITORY, str(CLIENT))
 
     with pytest.raises(BodyTooLarge):
         await limited.append(REPOSITORY, upload.id, Chunk(body_of(b"more than t", b"en"), length))
@@ -669,7 +669,7 @@ async def test_blob_over_the_limit_is_refused_and_dropped(
 
 async def test_chunks_over_the_limit_together_are_refused(limited: Uploads) -> None:
     """B47."""
-    upload = await limited.begin(REPOSITORY, CLIENT)
+    upload = await limited.begin(REPOSITORY, str(CLIENT))
     await limited.append(REPOSITORY, upload.id, chunk_of(b"12345678"))
 
     with pytest.raises(BodyTooLarge):
@@ -705,7 +705,7 @@ def test_body_is_written_and_hashed_whatever_pieces_it_comes_in(
 
 async def test_folder_of_data_is_its_owners_alone(store: FilesystemStore, uploads: Uploads) -> None:
     await push_blob(uploads, b"some bytes")
-    await uploads.append(REPOSITORY, (await uploads.begin(REPOSITORY, CLIENT)).id, chunk_of(b"x"))
+    await uploads.append(REPOSITORY, (await uploads.begin(REPOSITORY, str(CLIENT))).id, chunk_of(b"x"))
 
     folders = [store.uploads, *(path for path in (store.root / "blobs").rglob("*") if path.is_dir())]
     files: list[Path] = [path for folder in folders for path in folder.iterdir() if path.is_file()]

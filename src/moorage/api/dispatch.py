@@ -10,10 +10,13 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Collection
 from functools import lru_cache
+from typing import NamedTuple
 
 import structlog
 
+from moorage.api import signing_in
 from moorage.api.exchange import Receive, Reply, Request, Scope, Send, decode_segment
+from moorage.api.gate import Needs
 from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2 import blobs, lists, manifests, uploads
@@ -31,32 +34,44 @@ from moorage.errors import (
 from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.registry.blobs.store import FilePart
 
-Endpoint = Callable[[Services, Request, RepositoryName, str], Awaitable[Reply]]
+Answer = Callable[[Services, Request, RepositoryName, str], Awaitable[Reply]]
+
+
+class Endpoint(NamedTuple):
+    """What a method does to a route, and what it needs of the caller."""
+
+    answer: Answer
+    needs: Needs
+
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _PATHS_REMEMBERED = 4096
 _PATH_REMEMBERED_MAX_BYTES = 512
 _NO_NAME = RepositoryName("")
 
-_PING: dict[str, Endpoint] = {"GET": lists.ping, "HEAD": lists.ping}
-_CATALOG: dict[str, Endpoint] = {"GET": lists.catalog}
-_ENDPOINTS: dict[str, dict[str, Endpoint]] = {
-    "blob": {"GET": blobs.get, "HEAD": blobs.head, "DELETE": blobs.delete},
+_PING = {"GET": Endpoint(lists.ping, Needs.CALLER), "HEAD": Endpoint(lists.ping, Needs.CALLER)}
+_CATALOG = {"GET": Endpoint(lists.catalog, Needs.CATALOG)}
+_ENDPOINTS = {
+    "blob": {
+        "GET": Endpoint(blobs.get, Needs.PULL),
+        "HEAD": Endpoint(blobs.head, Needs.PULL),
+        "DELETE": Endpoint(blobs.delete, Needs.DELETE),
+    },
     "manifest": {
-        "GET": manifests.get,
-        "HEAD": manifests.get,
-        "PUT": manifests.put,
-        "DELETE": manifests.delete,
+        "GET": Endpoint(manifests.get, Needs.PULL),
+        "HEAD": Endpoint(manifests.get, Needs.PULL),
+        "PUT": Endpoint(manifests.put, Needs.PUSH),
+        "DELETE": Endpoint(manifests.delete, Needs.DELETE),
     },
-    "uploads": {"POST": uploads.post},
+    "uploads": {"POST": Endpoint(uploads.post, Needs.PUSH)},
     "upload": {
-        "GET": uploads.get,
-        "PATCH": uploads.patch,
-        "PUT": uploads.put,
-        "DELETE": uploads.delete,
+        "GET": Endpoint(uploads.get, Needs.UPLOAD),
+        "PATCH": Endpoint(uploads.patch, Needs.UPLOAD),
+        "PUT": Endpoint(uploads.put, Needs.UPLOAD),
+        "DELETE": Endpoint(uploads.delete, Needs.UPLOAD),
     },
-    "tags": {"GET": lists.tags},
-    "referrers": {"GET": lists.referrers},
+    "tags": {"GET": Endpoint(lists.tags, Needs.PULL)},
+    "referrers": {"GET": Endpoint(lists.referrers, Needs.PULL)},
 }
 
 # path      = "/v2/" name "/" ( manifests | uploads | upload | blob | tags | referrers )
@@ -92,12 +107,16 @@ class Dispatcher:
             path = scope["raw_path"]
             find = _find_remembered if len(path) <= _PATH_REMEMBERED_MAX_BYTES else _find
             route, name, reference, endpoints = find(path)
-            if route == "operations":
-                reply = await self._operations.answer(request, path)
-            else:
+            if endpoints:
                 _check_method(request.method, endpoints)
                 _check_origin(request)
-                reply = await endpoints[request.method](self._services, request, name, reference)
+                endpoint = endpoints[request.method]
+                request.caller = await self._services.gate.admit(request, endpoint.needs, name, reference)
+                reply = await endpoint.answer(self._services, request, name, reference)
+            elif route == "token":
+                reply = await signing_in.answer(self._services, request)
+            else:
+                reply = await self._operations.answer(request, path)
         except RegistryError as refusal:
             reply = render(refusal, name)
         except Exception:
@@ -213,6 +232,8 @@ def _find_plain(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoi
         return "catalog", _NO_NAME, "", _CATALOG
     if path.startswith(b"/v2/"):
         raise RouteUnknown(path=_shown(path))
+    if path == b"/token":
+        return "token", _NO_NAME, "", {}
     if not path.startswith(b"/"):
         # CONNECT host:port, OPTIONS *
         raise MethodNotAllowed(allow=", ".join(_METHODS))

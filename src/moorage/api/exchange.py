@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from moorage.errors import BodyCut, BodyTooSlow, EncodingUnsupported
+from moorage.identity.callers.caller import OPEN
 from moorage.registry.blobs.store import Piece
 
 Message = MutableMapping[str, Any]
@@ -41,6 +42,7 @@ class Request:
         "_receive",
         "body_done",
         "bytes_in",
+        "caller",
         "headers",
         "method",
         "scope",
@@ -52,6 +54,8 @@ class Request:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.bytes_in = 0
         self.body_done = False
+        self.caller = OPEN
+        """Who asks; the gate says so before an endpoint is called."""
         self._receive = receive
         self._body_idle_s = body_idle_s
         self._body_rate = body_rate

@@ -21,6 +21,9 @@ ROUTES = (
     "tags",
     "referrers",
     "catalog",
+    "token",
+    "manage",
+    "pages",
     "operations",
     "unknown",
 )

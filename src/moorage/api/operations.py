@@ -5,12 +5,16 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from moorage.api.exchange import NOSNIFF, Reply, Request
+from moorage.api.gate import Needs
 from moorage.api.metrics import Metrics, RegistryCollector
 from moorage.api.v2.services import Services
 from moorage.errors import MethodNotAllowed, RegistryError, RouteUnknown
 from moorage.health import Health
+from moorage.oci.names import RepositoryName
 from moorage.registry.blobs.rows import get_total
 from moorage.registry.uploads.rows import count
+
+_NO_NAME = RepositoryName("")
 
 
 class Operations:
@@ -24,14 +28,20 @@ class Operations:
     async def answer(self, request: Request, path: bytes) -> Reply:
         """One of the three paths.
 
-        Raises RouteUnknown (404), MethodNotAllowed (405).
+        Raises RouteUnknown (404), MethodNotAllowed (405), and what the gate raises.
         """
-        answers = {b"/healthz": self._alive, b"/readyz": self._ready, b"/metrics": self._measured}
-        answer = answers.get(path)
-        if answer is None:
+        answers = {
+            b"/healthz": (self._alive, Needs.NOTHING),
+            b"/readyz": (self._ready, Needs.NOTHING),
+            b"/metrics": (self._measured, Needs.AUDITOR),
+        }
+        if path not in answers:
             raise RouteUnknown(hint="the registry is under /v2/")
         if request.method not in {"GET", "HEAD"}:
             raise MethodNotAllowed(allow="GET, HEAD")
+        answer, needs = answers[path]
+        if needs is not Needs.NOTHING:
+            await self._services.gate.admit(request, needs, _NO_NAME, "")
         return await answer()
 
     @staticmethod

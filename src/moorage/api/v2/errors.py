@@ -16,7 +16,9 @@ from moorage.errors import (
     RequestInvalid,
     TargetTooLong,
     TooManyRequests,
+    TooManySignIns,
     TooManyUploads,
+    Unauthorized,
     Unavailable,
 )
 from moorage.oci.names import RepositoryName
@@ -42,6 +44,10 @@ def render(refusal: RegistryError, repository: str | None = None) -> Reply:
             headers.append((b"content-range", b"bytes */%d" % refusal.size))
         case MethodNotAllowed():
             headers.append((b"allow", refusal.allow.encode()))
+        case Unauthorized() if refusal.challenge:
+            headers.append((b"www-authenticate", refusal.challenge.encode("latin-1")))
+        case TooManySignIns():
+            headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
         case TooManyUploads() | TooManyRequests():
             headers.append((b"retry-after", b"60"))
         case Unavailable():

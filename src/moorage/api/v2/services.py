@@ -1,28 +1,33 @@
 """What the endpoints may call: made once per worker by `app.py`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moorage.api.exchange import Request
+from moorage.api.gate import Gate
 from moorage.config import Settings
 from moorage.database import Database
+from moorage.identity.accounts.passwords import Passwords
+from moorage.identity.callers.callers import Callers
+from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.serving import BlobServer
 from moorage.registry.blobs.store import BlobStore
 from moorage.registry.uploads.uploading import Uploads
 
-ANONYMOUS = "anonymous"
-
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Ports and use cases. There are no accounts yet: whoever reaches the registry may do all."""
+    """Ports and use cases."""
 
     settings: Settings
     db: Database
     store: BlobStore
     blobs: BlobServer
     uploads: Uploads
+    callers: Callers
+    passwords: Passwords
+    gate: Gate
 
-    @staticmethod
-    def actor(request: Request) -> str:
+    def actor(self, request: Request) -> Actor:
         """Who a change is recorded as made by."""
-        return f"{ANONYMOUS}@{request.client}"
+        actor = request.caller.actor
+        return actor if actor.address else replace(actor, address=self.gate.address(request))

@@ -11,35 +11,46 @@ from moorage.oci.digest import ALGORITHMS, Digest, is_digest, parse_digest
 from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.oci.ranges import ByteRange, parse_content_range
 from moorage.registry.blobs.linking import mount_blob
-from moorage.registry.blobs.rows import Blob
+from moorage.registry.blobs.rows import Blob, find_holders
 from moorage.registry.uploads.rows import Upload
 from moorage.registry.uploads.uploading import Chunk
+
+_HOLDERS_MAX = 20
+"""Repositories that are looked at for a blob to mount, where none is named."""
 
 
 async def post(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
     """Begin an upload; or mount a blob; or take a whole blob in one request."""
     fields = _fields(request)
     if "mount" in fields:
-        blob = await _mount(services, name, fields["mount"], fields.get("from"))
+        blob = await _mount(services, request, name, fields["mount"], fields.get("from"))
         if blob is not None:
             return _created(name, blob, parse_digest(fields["mount"]))
-        return _accepted(await services.uploads.begin(name, services.actor(request)))
+        return _accepted(await services.uploads.begin(name, str(services.actor(request))))
     if "digest" in fields:
         digest = parse_digest(fields["digest"])
-        upload = await services.uploads.begin(name, services.actor(request))
+        upload = await services.uploads.begin(name, str(services.actor(request)))
         return await _finish(services, request, upload, digest)
     algorithm = fields.get("digest-algorithm")
     if algorithm is not None and algorithm not in ALGORITHMS:
         raise DigestInvalid(algorithm=algorithm[:40], supported=list(ALGORITHMS))
-    return _accepted(await services.uploads.begin(name, services.actor(request)))
+    return _accepted(await services.uploads.begin(name, str(services.actor(request))))
 
 
-async def _mount(services: Services, name: RepositoryName, mount: str, source: str | None) -> Blob | None:
-    """The mounted blob; None, and so an upload, for whatever cannot be mounted or understood."""
+async def _mount(
+    services: Services, request: Request, name: RepositoryName, mount: str, source: str | None
+) -> Blob | None:
+    """The mounted blob; None, and so an upload, for whatever cannot be mounted, pulled or understood."""
     if not is_digest(mount) or (source is not None and not is_repository_name(source)):
         return None
-    origin = None if source is None else RepositoryName(source)
-    return await mount_blob(services.db, services.store, name, Digest(mount), origin)
+    digest = Digest(mount)
+    holders = [RepositoryName(source)] if source else await find_holders(services.db, digest, _HOLDERS_MAX)
+    for origin in holders:
+        if await services.gate.may(request.caller, origin, "pull"):
+            blob = await mount_blob(services.db, services.store, name, digest, origin)
+            if blob is not None:
+                return blob
+    return None
 
 
 async def get(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:

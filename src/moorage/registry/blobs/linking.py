@@ -6,6 +6,7 @@ from moorage.database import Database, Transaction
 from moorage.errors import BlobUnknown
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
+from moorage.records.audit.rows import Actor, record
 from moorage.registry.blobs import rows
 from moorage.registry.blobs.rows import Blob
 from moorage.registry.blobs.store import BlobStore
@@ -19,22 +20,18 @@ async def mount_blob(
     store: BlobStore,
     repository: RepositoryName,
     digest: Digest,
-    source: RepositoryName | None,
+    source: RepositoryName,
 ) -> Blob | None:
     """Let `repository` serve a blob that `source` holds; None when it cannot be mounted.
 
-    `source` None means: from any repository that the caller may pull from.
     Source: distribution-spec main (967efdc), "Mounting a blob from another repository".
     """
-    origin = source or await rows.find_holder(db, digest)
-    if origin is None:
-        return None
-    blob = await rows.find_blob(db, origin, digest)
+    blob = await rows.find_blob(db, source, digest)
     if blob is None or store.blob_size(blob.digest, blob.generation) != blob.size:
         return None
 
     def work(tx: Transaction) -> Blob | None:
-        held = rows.find_blob_in(tx, origin, digest)
+        held = rows.find_blob_in(tx, source, digest)
         if held is not None and rows.find_blob_in(tx, repository, digest) is None:
             rows.link(tx, ensure_repository(tx, repository), held.digest, "mounted")
         elif held is not None:
@@ -44,7 +41,7 @@ async def mount_blob(
     return await db.write(work)
 
 
-async def delete_blob(db: Database, repository: RepositoryName, digest: Digest, deleted_by: str) -> None:
+async def delete_blob(db: Database, repository: RepositoryName, digest: Digest, deleted_by: Actor) -> None:
     """Stop `repository` from serving a blob; others that hold it still do.
 
     Raises BlobUnknown (404). Source: distribution-spec main (967efdc), "Deleting Blobs".
@@ -56,6 +53,7 @@ async def delete_blob(db: Database, repository: RepositoryName, digest: Digest, 
         if blob is None or repository_id is None:
             raise BlobUnknown(digest=digest)
         rows.unlink(tx, repository_id, blob.digest)
+        record(tx, deleted_by, "delete", repository, detail=f"blob {digest}")
 
     await db.write(work)
-    log.info("blob_deleted", repository=repository, digest=digest, deleted_by=deleted_by)
+    log.info("blob_deleted", repository=repository, digest=digest, deleted_by=str(deleted_by))

@@ -63,19 +63,19 @@ def find_blob_in(tx: Transaction, repository: RepositoryName, digest: Digest) ->
     return None if row is None else _blob(row)
 
 
-async def find_holder(db: Database, digest: Digest) -> RepositoryName | None:
-    """Some repository that holds a live blob of this digest."""
+async def find_holders(db: Database, digest: Digest, limit: int) -> list[RepositoryName]:
+    """At most `limit` repositories that hold a live blob of this digest, the first to hold it first."""
     column = "sha512" if algorithm_of(digest) == SHA512 else "digest"
-    row = await db.one(
+    rows = await db.all(
         f"""
         SELECT r.name FROM blob b
         JOIN repository_blob l ON l.digest = b.digest
         JOIN repository r ON r.id = l.repository
-        WHERE b.{column} = ? AND b.state = 'live' LIMIT 1
+        WHERE b.{column} = ? AND b.state = 'live' ORDER BY l.repository LIMIT ?
         """,
-        (digest,),
+        (digest, limit),
     )
-    return None if row is None else RepositoryName(row[0])
+    return [RepositoryName(row[0]) for row in rows]
 
 
 async def is_lease_due(db: Database, repository: RepositoryName, digest: Digest) -> bool:

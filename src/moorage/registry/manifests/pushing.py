@@ -14,6 +14,7 @@ from moorage.errors import DigestInvalid, ManifestBlobUnknown, ManifestInvalid, 
 from moorage.oci.digest import SHA256, SHA512, Digest, algorithm_of, digest_of
 from moorage.oci.manifest import Kind, Manifest, Reference, parse_manifest
 from moorage.oci.names import RepositoryName, Tag
+from moorage.records.audit.rows import Actor, record
 from moorage.registry.blobs import rows as blob_rows
 from moorage.registry.blobs.rows import HeldBlob
 from moorage.registry.blobs.store import BlobStore
@@ -59,7 +60,7 @@ class _Push:
     payload: bytes
     digest: Digest
     tags: tuple[Tag, ...]
-    pushed_by: str
+    pushed_by: Actor
     may_move: Precondition | None = field(default=None)
 
 
@@ -72,7 +73,7 @@ async def push_manifest(
     *,
     digest: Digest | None,
     tags: Sequence[Tag],
-    pushed_by: str,
+    pushed_by: Actor,
     may_move: Precondition | None = None,
 ) -> Pushed:
     """Store a manifest as it came; `digest` is what the client says it is, None when it pushes by tag.
@@ -98,7 +99,7 @@ async def push_manifest(
         digest=found,
         tags=list(push.tags),
         media_type=manifest.media_type,
-        pushed_by=pushed_by,
+        pushed_by=str(pushed_by),
         uploaded_bytes=travelled.uploaded_bytes,
         mounted_bytes=travelled.mounted_bytes,
         skipped_bytes=travelled.skipped_bytes,
@@ -111,6 +112,7 @@ def _store(tx: Transaction, push: _Push) -> _Travelled:
     _check_precondition(tx, repository_id, push)
     edges, depth, blobs = _resolve(tx, repository_id, push)
     sha256 = push.digest if algorithm_of(push.digest) == SHA256 else digest_of(push.payload, SHA256)
+    pushed_by = str(push.pushed_by)
     sha512 = push.digest if algorithm_of(push.digest) == SHA512 else digest_of(push.payload, SHA512)
     row_id = rows.put(
         tx,
@@ -120,11 +122,12 @@ def _store(tx: Transaction, push: _Push) -> _Travelled:
         (sha256, sha512),
         algorithm_of(push.digest),
         depth,
-        push.pushed_by,
+        pushed_by,
     )
     rows.put_references(tx, repository_id, row_id, edges)
     for tag in push.tags:
-        tag_rows.move(tx, repository_id, tag, row_id, sha256, algorithm_of(push.digest), push.pushed_by)
+        tag_rows.move(tx, repository_id, tag, row_id, sha256, algorithm_of(push.digest), pushed_by)
+    record(tx, push.pushed_by, "push", push.repository, detail=" ".join([push.digest, *push.tags]))
     return _count_travelled(tx, repository_id, blobs)
 
 

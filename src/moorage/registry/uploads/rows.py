@@ -40,6 +40,14 @@ async def find(db: Database, repository: RepositoryName, upload_id: str) -> Uplo
     return None if row is None else Upload(upload_id, repository, *row)
 
 
+async def find_start(db: Database, repository: RepositoryName, upload_id: str) -> tuple[str, int] | None:
+    """Who began an open upload of this repository, and when."""
+    row = await db.one(
+        "SELECT started_by, started_at FROM upload WHERE id = ? AND repository = ?", (upload_id, repository)
+    )
+    return None if row is None else (row[0], row[1])
+
+
 async def is_open(db: Database, upload_id: str) -> bool:
     """Whether an upload, of whichever repository, has not ended."""
     return await db.one("SELECT 1 FROM upload WHERE id = ?", (upload_id,)) is not None

@@ -1,0 +1,190 @@
+"""The token endpoint: a name and a password, or nothing, for a bearer token that lasts five minutes.
+
+Less than was asked for is no error: the token carries what the caller may do of it, which may be nothing.
+
+Source: Docker's token authentication ("Token Authentication Specification", "OAuth2 Token Authentication");
+RFC 6749 for the POST.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from moorage.api.exchange import API_VERSION, NOSNIFF, QueryInvalid, Reply, Request
+from moorage.api.v2.services import Services
+from moorage.clock import now_ms
+from moorage.database import Transaction
+from moorage.errors import BodyTooLarge, CredentialsInvalid, MethodNotAllowed, ServiceInvalid, Unauthorized
+from moorage.identity.access.deciding import ACTIONS
+from moorage.identity.accounts.rows import find_account_by_id
+from moorage.identity.callers.caller import Caller
+from moorage.identity.tokens.bearer import SERVICE
+from moorage.identity.tokens.rows import insert_token, make_secret
+from moorage.identity.tokens.scopes import Asked, parse_scopes
+from moorage.records.audit.rows import record
+
+_FORM_MAX_BYTES: Final = 64 * 1024
+_REFRESH_MS: Final = 90 * 86_400_000
+_CHALLENGE: Final = 'Basic realm="Moorage"'
+Fields = list[tuple[str, str]]
+
+
+async def answer(services: Services, request: Request) -> Reply:
+    """A bearer token for a GET or a POST.
+
+    Raises CredentialsInvalid (401), ServiceInvalid, ScopesInvalid (400), TooManySignIns (429).
+    """
+    try:
+        match request.method:
+            case "GET":
+                return await _get(services, request)
+            case "POST":
+                return await _post(services, request)
+            case _:
+                raise MethodNotAllowed(allow="GET, POST")
+    except Unauthorized as refusal:
+        refusal.challenge = _CHALLENGE
+        raise
+
+
+async def _get(services: Services, request: Request) -> Reply:
+    """Credentials in a Basic header, or none; docker's `offline_token` asks for what it may keep."""
+    try:
+        fields = request.query()
+    except QueryInvalid as error:
+        raise ServiceInvalid(reason="the query is malformed") from error
+    _check_service(fields)
+    authorization = request.headers.get(b"authorization", b"").decode("latin-1")
+    if authorization[:6].lower() == "bearer":
+        raise CredentialsInvalid(reason="want Basic")
+    caller = await services.callers.identify(
+        authorization,
+        services.gate.address(request),
+        may_use_password=services.gate.may_use_password(request),
+    )
+    may_keep = dict(fields).get("offline_token") == "true"
+    return await _give(services, caller, fields, may_keep=may_keep)
+
+
+async def _post(services: Services, request: Request) -> Reply:
+    """Credentials in a form: a password, or the refresh token that was given for one."""
+    fields = await _form(request)
+    _check_service(fields)
+    form = dict(fields)
+    address = services.gate.address(request)
+    match form.get("grant_type"):
+        case "password":
+            caller = await services.callers.sign_in(
+                form.get("username", ""),
+                form.get("password", ""),
+                address,
+                may_use_password=services.gate.may_use_password(request),
+            )
+            may_keep = form.get("access_type") == "offline"
+            return await _give(services, caller, fields, may_keep=may_keep)
+        case "refresh_token":
+            secret = form.get("refresh_token", "")
+            caller = await _refreshed(services, secret, address)
+            return await _give(services, caller, fields, kept=secret)
+        case _:
+            raise ServiceInvalid(reason="want grant_type=password or refresh_token")
+
+
+async def _refreshed(services: Services, secret: str, address: str) -> Caller:
+    token = await services.callers.read_token(None, secret, address)
+    account = await find_account_by_id(services.db, token.account_id)
+    if account is None or account.is_disabled:
+        raise CredentialsInvalid
+    return Caller("basic", address, account, token=token)
+
+
+async def _form(request: Request) -> Fields:
+    """The fields of a form.
+
+    Raises ServiceInvalid (400), BodyTooLarge (413).
+    """
+    body = bytearray()
+    async for piece in request.body():
+        body += piece
+        if len(body) > _FORM_MAX_BYTES:
+            raise BodyTooLarge(size_max_bytes=_FORM_MAX_BYTES)
+    try:
+        return parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError as error:
+        raise ServiceInvalid(reason="want a form") from error
+
+
+def _check_service(fields: Fields) -> None:
+    """Raises ServiceInvalid (400)."""
+    if any(value != SERVICE for key, value in fields if key == "service"):
+        raise ServiceInvalid(reason=f"this is the service {SERVICE}")
+
+
+async def _give(
+    services: Services, caller: Caller, fields: Fields, *, may_keep: bool = False, kept: str | None = None
+) -> Reply:
+    asked = parse_scopes(value for key, value in fields if key == "scope")
+    access = [await _entry(services, caller, each) for each in asked]
+    life_s = int(services.settings.tokens.life.total_seconds())
+    issued = datetime.fromtimestamp(now_ms() // 1000, UTC)
+    account = caller.account
+    token_id = None if caller.token is None else caller.token.id
+    if may_keep and account is not None and caller.token is None:
+        kept, token_id = await _keep(services, caller, dict(fields).get("client_id", ""))
+    text = (await services.callers.key_ring()).sign(
+        "" if account is None else account.name,
+        None if account is None else account.id,
+        token_id,
+        access,
+        life_s,
+    )
+    body: dict[str, Any] = {
+        "token": text,
+        "access_token": text,
+        "expires_in": life_s,
+        "issued_at": issued.isoformat().replace("+00:00", "Z"),
+    }
+    if kept is not None:
+        body["refresh_token"] = kept
+    return _json(body)
+
+
+async def _entry(services: Services, caller: Caller, asked: Asked) -> dict[str, Any]:
+    if asked.name is None:
+        return {"type": "registry", "name": "catalog", "actions": ["*"]}
+    actions = [
+        action
+        for action in ACTIONS
+        if action in asked.actions and await services.gate.may(caller, asked.name, action)
+    ]
+    return {"type": "repository", "name": asked.name, "actions": actions}
+
+
+async def _keep(services: Services, caller: Caller, client: str) -> tuple[str, int]:
+    """A refresh token: what docker keeps, so that no password lies on the client's disk."""
+    account = caller.account
+    assert account is not None  # noqa: S101 - asked by the caller
+    secret = make_secret()
+    shown = client[:40].encode("unicode_escape").decode("ascii") or "a client"
+
+    def work(tx: Transaction) -> int:
+        expires_at = now_ms() + _REFRESH_MS
+        token = insert_token(tx, account.id, "refresh", shown, secret, None, expires_at, account.name)
+        record(tx, caller.actor, "token.create", account.name, detail=f"refresh token {token.id} for {shown}")
+        return token.id
+
+    return secret, await services.db.write(work)
+
+
+def _json(body: dict[str, Any]) -> Reply:
+    payload = msgspec.json.encode(body)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(payload)),
+        (b"cache-control", b"no-store"),
+        API_VERSION,
+        NOSNIFF,
+    ]
+    return Reply(200, headers, payload)

@@ -1,0 +1,113 @@
+"""Passwords: hashed with argon2id, a few at a time, by threads that yield to everything else.
+
+A password that was right is remembered for a few minutes under a key that only this process has, so
+that clients which send it with each request do not pay 30 ms each time.
+
+Source: RFC 9106; OWASP Password Storage Cheat Sheet (argon2id, m = 19 MiB, t = 2, p = 1).
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final
+
+import argon2
+
+from moorage.errors import PasswordInvalid, TooManySignIns
+from moorage.threads import in_thread
+
+MIN_LENGTH: Final = 10
+MAX_BYTES: Final = 1024
+REMEMBERED_S: Final = 300.0
+_REMEMBERED_MAX: Final = 10_000
+_WAITING_MAX: Final = 40
+"""Checks that may wait in one worker: at 30 ms each, a little over a second of them."""
+_NICENESS: Final = 10
+_ROUNDS: Final = 2
+_MEMORY_KIB: Final = 19 * 1024
+_NO_ONES: Final = f"$argon2id$v=19$m={_MEMORY_KIB},t={_ROUNDS},p=1${'A' * 22}${'A' * 43}"
+"""A hash of no password, which takes as long to check as anyone's."""
+
+
+def check_password(password: str) -> str:
+    """The password itself. All of it counts, whatever its length.
+
+    Raises PasswordInvalid (400): shorter than 10 characters, longer than 1,024 bytes, or with a NUL.
+    """
+    if len(password) < MIN_LENGTH or "\0" in password or len(password.encode()) > MAX_BYTES:
+        raise PasswordInvalid(want=f"{MIN_LENGTH} characters or more, {MAX_BYTES} bytes at most")
+    return password
+
+
+class Passwords:
+    """The hashing of one worker process."""
+
+    def __init__(self) -> None:
+        self._hasher = argon2.PasswordHasher(_ROUNDS, _MEMORY_KIB, parallelism=1)
+        self._thread = ThreadPoolExecutor(1, "passwords", initializer=_yield_to_others)
+        self._waiting = 0
+        self._key = secrets.token_bytes(32)
+        self._right: OrderedDict[bytes, float] = OrderedDict()
+
+    async def hash(self, password: str) -> str:
+        """The argon2id hash, with its parameters and salt, as it is kept.
+
+        Raises PasswordInvalid (400).
+        """
+        return await in_thread(self._thread, self._hasher.hash, check_password(password))
+
+    def is_known(self, name: str, password: str, kept: str) -> bool:
+        """Whether this password was found right for this hash a short while ago."""
+        seen_at = self._right.get(self._mark(name, password, kept))
+        return seen_at is not None and time.monotonic() - seen_at < REMEMBERED_S
+
+    async def is_right(self, name: str, password: str, kept: str | None) -> bool:
+        """Check a password. No hash (`kept` None: no such account) takes as long and is wrong.
+
+        Raises TooManySignIns (429) when more checks wait than can be done in about a second.
+        """
+        if len(password.encode()) > MAX_BYTES:
+            return False
+        if self._waiting >= _WAITING_MAX:
+            raise TooManySignIns(retry_after_s=2)
+        self._waiting += 1
+        try:
+            is_right = await in_thread(self._thread, self._verify, kept, password)
+        finally:
+            self._waiting -= 1
+        if is_right and kept is not None:
+            self._remember(self._mark(name, password, kept))
+        return is_right and kept is not None
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    def _verify(self, kept: str | None, password: str) -> bool:
+        try:
+            return self._hasher.verify(kept or _NO_ONES, password)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+
+    def _remember(self, mark: bytes) -> None:
+        self._right[mark] = time.monotonic()
+        self._right.move_to_end(mark)
+        if len(self._right) > _REMEMBERED_MAX:
+            self._right.popitem(last=False)
+
+    def _mark(self, name: str, password: str, kept: str) -> bytes:
+        """Of a password that is changed, or whose account is made anew, nothing is remembered."""
+        text = b"\0".join(part.encode() for part in (name, kept, password))
+        return hmac.digest(self._key, text, hashlib.sha256)
+
+
+def _yield_to_others() -> None:
+    """Let pulls go before password checks wherever both want the processor."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

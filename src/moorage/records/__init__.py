@@ -1,0 +1,1 @@
+"""What happened: who did what, kept for whoever has to know."""
