@@ -26,8 +26,8 @@ from moorage.api.v2.errors import refuse
 from moorage.api.v2.services import Services
 from moorage.certificates import keeping
 from moorage.certificates.authority import fingerprint
-from moorage.certificates.keeping import CertificateRefused, OwnCertificate
-from moorage.certificates.names import NameRefused, Names
+from moorage.certificates.choice import uses_tls
+from moorage.certificates.keeping import CertificateRefused, OwnCertificate, find_own
 from moorage.certificates.serving import ServerCertificate
 from moorage.config import Settings
 from moorage.databases import sqlite
@@ -216,7 +216,7 @@ def prepare_tls(settings: Settings) -> tuple[Tls, str | None]:
         if brought is not None and key is not None:
             ServerCertificate(brought, key)
             return Tls(brought, key), None
-        own = own_certificate(settings)
+        own = find_own(settings.storage.data, settings.tls.names)
         root = own.prepare()
         tls = Tls(own.server_path, own.server_path, own)
         ServerCertificate(tls.certificate, tls.key)
@@ -227,17 +227,6 @@ def prepare_tls(settings: Settings) -> tuple[Tls, str | None]:
         raise StartRefused(
             f"cannot write the certificate to {settings.storage.data}: {error.strerror}. Mend the folder."
         ) from error
-
-
-def own_certificate(settings: Settings) -> OwnCertificate:
-    """Moorage's own certificate in the data folder.
-
-    Raises StartRefused.
-    """
-    try:
-        return OwnCertificate(settings.storage.data / "tls", Names.of(settings.tls.names))
-    except NameRefused as refusal:
-        raise StartRefused(f"tls.names: {refusal}. Mend the settings.") from refusal
 
 
 def _chore(tls: Tls | None) -> Callable[[], None]:
@@ -265,7 +254,7 @@ def serve(settings: Settings, greet: Callable[[Started], None]) -> int:
     logs.configure(settings.log)
     lock = prepare(settings)
     _raise_file_limit()
-    tls, root = prepare_tls(settings) if settings.uses_tls else (None, None)
+    tls, root = prepare_tls(settings) if uses_tls(settings) else (None, None)
     count = settings.server.worker_count
     try:
         sockets = listen(settings.server.host, settings.server.port, count)

@@ -85,7 +85,8 @@ class TlsSettings:
     """How the line is encrypted."""
 
     mode: str = setting(
-        "auto", "auto: wherever others than this machine can connect; always: on loopback too."
+        "auto",
+        "When to encrypt. auto: wherever others than this machine can connect; always: on loopback too.",
     )
     certificate: Path | None = setting(
         None, "A certificate of your own, PEM, with those that lead to its root. Unset: Moorage makes one."
@@ -251,11 +252,6 @@ class Settings:
     delete: DeleteSettings = field(default_factory=DeleteSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     log: LogSettings = field(default_factory=LogSettings)
-
-    @property
-    def uses_tls(self) -> bool:
-        """Whether connections are encrypted."""
-        return self.tls.is_always or not (self.server.is_loopback or self.server.insecure_http)
 
 
 @dataclass(frozen=True, slots=True)

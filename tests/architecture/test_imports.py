@@ -27,6 +27,8 @@ OUTSIDE = (
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, ()),
     "server": (),
+    "certificates": GROUND,
+    "web": GROUND,
     "oci": ("oci", "errors"),
     "registry.repositories": ("oci", *GROUND),
     "registry.blobs": ("registry.repositories", "oci", *GROUND),

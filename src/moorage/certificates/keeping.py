@@ -5,7 +5,7 @@ One process keeps it, the parent; the workers look at the file.
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cryptography import x509
 
 from moorage.certificates import authority
 from moorage.certificates.authority import SERVER_LIFE, Authority, AuthorityUnreadable, fingerprint, names_of
-from moorage.certificates.names import Names, find_own
+from moorage.certificates.names import NameRefused, Names, find_names
 
 EVERY_S = 60.0
 _RENEWED_BEFORE = SERVER_LIFE / 3
@@ -33,14 +33,14 @@ class OwnCertificate:
         self,
         folder: Path,
         configured: Names,
-        find_names: Callable[[], Names] = find_own,
+        find: Callable[[], Names] = find_names,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.authority_path = folder / "authority.pem"
         self.server_path = folder / "server.pem"
         self._folder = folder
         self._configured = configured
-        self._find_names = find_names
+        self._find_names = find
         self._now = now
         self._left_out = Names()
 
@@ -131,6 +131,17 @@ class OwnCertificate:
     def _issue(self, own: Authority, names: Names) -> None:
         write_whole(self.server_path, own.issue(names, self._now()))
         log.info("certificate_issued", names=str(names))
+
+
+def find_own(data: Path, configured: Sequence[str]) -> OwnCertificate:
+    """The own certificate of a data folder, there already or not.
+
+    Raises CertificateRefused.
+    """
+    try:
+        return OwnCertificate(data / "tls", Names.of(configured))
+    except NameRefused as refusal:
+        raise CertificateRefused(f"tls.names: {refusal}. Mend the settings.") from refusal
 
 
 def _is_signed_by(certificate: x509.Certificate, own: Authority) -> bool:

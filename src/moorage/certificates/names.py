@@ -73,7 +73,7 @@ def find_address(text: str) -> Address | None:
         return None
 
 
-def find_own() -> Names:
+def find_names() -> Names:
     """This machine's names and the addresses of its interfaces, loopback included.
 
     A resolver that does not answer within a second is not waited for.

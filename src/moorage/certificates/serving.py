@@ -9,7 +9,9 @@ from pathlib import Path
 import structlog
 from cryptography import x509
 
+from moorage.certificates.authority import names_of
 from moorage.certificates.keeping import CertificateRefused
+from moorage.certificates.names import Names
 
 EVERY_S = 1.0
 
@@ -30,6 +32,8 @@ class ServerCertificate:
         self._now = now
         self._seen = self._look()
         self._tried = self._seen
+        self.names = Names()
+        self.expires_at = datetime.min.replace(tzinfo=UTC)
         self.context = self._load()
 
     async def watch(self) -> None:
@@ -73,6 +77,7 @@ class ServerCertificate:
                 f"{self._certificate} is not valid before {certificate.not_valid_before_utc:%F %T} UTC;"
                 " is this machine's clock right?"
             )
+        self.names, self.expires_at = names_of(certificate), certificate.not_valid_after_utc
         return context
 
     @property

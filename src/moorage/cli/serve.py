@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moorage.certificates.choice import uses_tls
 from moorage.cli.settings import ConfigOption, DataOption, ListenOption, WorkersOption, load_or_exit
 from moorage.config import Settings
 
@@ -56,7 +57,7 @@ def _check_accounts(settings: Settings) -> None:
 
 def _greet(settings: Settings, started: "Started") -> None:
     """For a person: where it is, how it comes to be trusted, and what to type next."""
-    if not settings.uses_tls and not settings.server.is_loopback:
+    if not uses_tls(settings) and not settings.server.is_loopback:
         typer.echo(f"moorage: serving plain HTTP on {started.at}. {INSECURE}", err=True)
     if settings.log.format == "json":
         return

@@ -1,9 +1,9 @@
 """/trust: how a client comes to trust this registry's own root certificate. One pasted line for each.
 
 Each fetches the root from the registry without trusting anyone yet, compares the whole file with the
-fingerprint that stands in the line, and only then puts it where the client looks. The file is DER: a PEM file
-may hold more than what is compared. Whoever is in between can replace the root or the page, so the fingerprint
-has to come by another way: from the operator's terminal.
+fingerprint in the line, and only then puts it where the client looks. The file is DER: a PEM file
+may hold more than what is compared. Whoever is in between can replace the root or the page, so the
+fingerprint has to come by another way: from the operator's terminal.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ import jinja2
 PAGE = b"/trust"
 ROOT = b"/trust/ca.der"
 ROOT_TEXT = b"/trust/ca.crt"
+ROOT_MAX_BYTES = 16 * 1024
 
 # address = name / IPv4 / "[" IPv6 "]" [ ":" port ] ; it stands in lines for a shell, so nothing else may
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
