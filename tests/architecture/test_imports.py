@@ -30,6 +30,8 @@ OUTSIDE = (
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, ()),
     "server": (),
+    "certificates": GROUND,
+    "web": GROUND,
     "oci": ("oci", "errors"),
     "records": GROUND,
     "identity.accounts": ("records", "oci", *GROUND),
