@@ -38,6 +38,7 @@ from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
 from moorage.identity.accounts.passwords import Passwords
 from moorage.identity.callers.callers import Callers
+from moorage.identity.managing.first_admin import make_claim
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
@@ -50,6 +51,7 @@ from moorage.server.tls import Arrivals, TlsListener
 from moorage.server.worker import Worker
 from moorage.server.workers import Workers, listen
 from moorage.storage.filesystem import FilesystemStore
+from moorage.web.routes import PAGES
 from moorage.web.trust import TrustPages
 
 _DISK_THREADS = 16
@@ -81,6 +83,8 @@ class Started:
     is_tls: bool
     fingerprint: str | None
     """Of the root certificate that clients are to trust; None when it is not Moorage's."""
+    claim: str | None
+    """The secret by which the first administrator comes in; None when there is someone already."""
 
 
 @asynccontextmanager
@@ -116,7 +120,7 @@ async def open_registry(
         asyncio.create_task(_record_uses(callers)),
     ]
     try:
-        yield Dispatcher(services, Operations(services, health, metrics, trust), metrics)
+        yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
     finally:
         for task in tasks:
             task.cancel()
@@ -272,6 +276,15 @@ def prepare_tls(settings: Settings) -> tuple[Tls, str | None]:
         ) from error
 
 
+async def _make_claim(settings: Settings) -> str | None:
+    """The secret by which the first administrator comes in; None when there is someone already."""
+    db = sqlite.SqliteDatabase(settings.storage.database, Health())
+    try:
+        return await make_claim(db)
+    finally:
+        db.close()
+
+
 def _chore(tls: Tls | None) -> Callable[[], None]:
     """What the parent does once a minute: look after its own certificate."""
     if tls is None or tls.own is None:
@@ -298,6 +311,7 @@ def serve(settings: Settings, greet: Callable[[Started], None]) -> int:
     lock = prepare(settings)
     _raise_file_limit()
     tls, root = prepare_tls(settings) if uses_tls(settings) else (None, None)
+    claim = None if settings.server.is_local else asyncio.run(_make_claim(settings))
     count = settings.server.worker_count
     try:
         sockets = listen(settings.server.host, settings.server.port, count)
@@ -315,7 +329,7 @@ def serve(settings: Settings, greet: Callable[[Started], None]) -> int:
         _chore(tls),
     )
     listen_at = _address_of(sockets[0])
-    greet(Started(listen_at, tls is not None, root))
+    greet(Started(listen_at, tls is not None, root, claim))
     log.info(
         "registry_started",
         listen=listen_at,

@@ -59,6 +59,10 @@ def _greet(settings: Settings, started: "Started") -> None:
         typer.echo(f"  {started.fingerprint}")
         typer.echo(f"How, for docker, containerd, podman and others: https://{at}/trust. For docker:")
         typer.echo(f"  {trust.line('docker')}\n")
+    if started.claim is not None:
+        typer.echo("No one can sign in yet. Open this within an hour, once, to become its administrator:")
+        typer.echo(f"  {scheme}://{at}/claim?code={started.claim}")
+        typer.echo("or type: moorage admin claim\n")
     typer.echo("Push an image, then look at it:")
     typer.echo(f"  docker tag hello-world {at}/team/hello:v1")
     typer.echo(f"  docker push {at}/team/hello:v1")
