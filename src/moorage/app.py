@@ -44,6 +44,7 @@ _DISK_THREADS = 16
 _BACKLOG = 4096
 _GARBAGE_EVERY = 20_000
 _USES_EVERY_S = 10.0
+_KEYS_EVERY_S = 600.0
 
 log = structlog.get_logger()
 
@@ -82,6 +83,7 @@ async def open_registry(
     tasks = [
         asyncio.create_task(Sweep(lock, db, uploads, second_digests).run()),
         asyncio.create_task(_record_uses(callers)),
+        asyncio.create_task(_rotate_keys(db)),
     ]
     try:
         yield Dispatcher(services, Operations(services, health, metrics), metrics)
@@ -102,6 +104,16 @@ async def _record_uses(callers: Callers) -> None:
             await callers.record_uses()
         except RegistryError as refusal:
             log.warning("token_uses_lost", reason=str(refusal))
+
+
+async def _rotate_keys(db: sqlite.SqliteDatabase) -> None:
+    """Make the next signing key when it is time, however long the worker lives."""
+    while True:
+        await asyncio.sleep(_KEYS_EVERY_S)
+        try:
+            await rotate_if_due(db)
+        except RegistryError as refusal:
+            log.warning("key_rotation_failed", reason=str(refusal))
 
 
 async def _work(
