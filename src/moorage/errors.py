@@ -45,8 +45,13 @@ class RegistryError(Exception):
 
     @property
     def entries(self) -> list[dict[str, object]]:
-        """The `errors` list of the reply: at least one entry of code, message and detail."""
-        return [{"code": self.code, "message": self.message, "detail": self.detail}]
+        """The `errors` list of the reply: at least one entry of code, message and detail.
+
+        The reason goes into the message too: it is all that docker shows.
+        """
+        reason = self.detail.get("reason")
+        message = self.message if reason is None else f"{self.message}: {reason}"
+        return [{"code": self.code, "message": message, "detail": self.detail}]
 
 
 class NameInvalid(RegistryError):
