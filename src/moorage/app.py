@@ -113,7 +113,7 @@ async def open_registry(
     )
     blobs = BlobServer(db, store, threads, second_digests)
     services = Services(settings, db, store, blobs, uploads, callers, passwords, gate)
-    await rotate_if_due(db)
+    await _make_key(db)
     lock = settings.storage.data / "sweep.lock"
     tasks = [
         asyncio.create_task(Sweep(lock, db, uploads, second_digests).run()),
@@ -128,6 +128,14 @@ async def open_registry(
         passwords.close()
         threads.shutdown()
         db.close()
+
+
+async def _make_key(db: sqlite.SqliteDatabase) -> None:
+    """A key to sign bearer tokens with. Without room for one, what needs no new token goes on."""
+    try:
+        await rotate_if_due(db)
+    except RegistryError as refusal:
+        log.warning("key_not_made", reason=str(refusal))
 
 
 async def _record_uses(callers: Callers) -> None:

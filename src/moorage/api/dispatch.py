@@ -15,7 +15,7 @@ from typing import NamedTuple
 import structlog
 
 from moorage.api import signing_in
-from moorage.api.exchange import Receive, Reply, Request, Scope, Send, decode_segment
+from moorage.api.exchange import Header, Receive, Reply, Request, Scope, Send, decode_segment
 from moorage.api.gate import Needs
 from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
 from moorage.api.operations import Operations
@@ -51,6 +51,9 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _PATHS_REMEMBERED = 4096
 _PATH_REMEMBERED_MAX_BYTES = 512
 _NO_NAME = RepositoryName("")
+_SIGNED_IN = frozenset({"basic", "bearer"})
+_NO_STORE: Header = (b"cache-control", b"private, no-store")
+_CACHED_BY_CLIENT: Header = (b"cache-control", b"private, max-age=31536000")
 
 _PING = {"GET": Endpoint(lists.ping, Needs.CALLER), "HEAD": Endpoint(lists.ping, Needs.CALLER)}
 _CATALOG = {"GET": Endpoint(lists.catalog, Needs.CATALOG)}
@@ -129,6 +132,8 @@ class Dispatcher:
         except Exception:
             log.exception("request_failed", method=request.method, path=_shown(scope["raw_path"]))
             reply = render(RegistryError())
+        if request.caller.means in _SIGNED_IN:
+            _keep_private(reply)
         sent = await self._send(reply, request, send)
         elapsed = time.perf_counter() - started
         status_class = reply.status // 100 - 1 if sent >= 0 else CUT
@@ -269,6 +274,16 @@ def _check_origin(request: Request) -> None:
         return
     if origin.partition(b"://")[2] != request.headers.get(b"host"):
         raise Denied(reason="a request from another site")
+
+
+def _keep_private(reply: Reply) -> None:
+    """Let no cache on the way keep what one client was given for another; content by digest a client may."""
+    for at, (name, value) in enumerate(reply.headers):
+        if name == b"cache-control":
+            if value.startswith(b"max-age"):
+                reply.headers[at] = _CACHED_BY_CLIENT
+            return
+    reply.headers.append(_NO_STORE)
 
 
 def _shown(raw: bytes) -> str:

@@ -16,6 +16,9 @@ from moorage.oci.names import RepositoryName
 from moorage.registry.blobs.rows import get_total
 from moorage.registry.uploads.rows import count
 
+NEEDS = {b"/healthz": Needs.NOTHING, b"/readyz": Needs.NOTHING, b"/metrics": Needs.AUDITOR}
+"""The paths, and what each needs of its caller."""
+
 _NO_NAME = RepositoryName("")
 
 
@@ -50,21 +53,20 @@ class Operations:
         Raises RouteUnknown (404), MethodNotAllowed (405), and what the gate raises.
         """
         answers = {
-            b"/healthz": (self._alive, Needs.NOTHING),
-            b"/readyz": (self._ready, Needs.NOTHING),
-            b"/metrics": (self._measured, Needs.AUDITOR),
+            b"/healthz": self._alive,
+            b"/readyz": self._ready,
+            b"/metrics": self._measured,
         }
-        page = None if path in answers else self._trust_page(request, path)
-        if path not in answers and page is None:
+        page = None if path in NEEDS else self._trust_page(request, path)
+        if path not in NEEDS and page is None:
             raise RouteUnknown(hint="the registry is under /v2/")
         if request.method not in {"GET", "HEAD"}:
             raise MethodNotAllowed(allow="GET, HEAD")
         if page is not None:
             return page
-        answer, needs = answers[path]
-        if needs is not Needs.NOTHING:
-            await self._services.gate.admit(request, needs, _NO_NAME, "")
-        return await answer()
+        if NEEDS[path] is not Needs.NOTHING:
+            await self._services.gate.admit(request, NEEDS[path], _NO_NAME, "")
+        return await answers[path]()
 
     def _trust_page(self, request: Request, path: bytes) -> Reply | None:
         if self._trust is None or not path.startswith(b"/trust"):

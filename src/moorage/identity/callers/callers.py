@@ -110,10 +110,21 @@ class Callers:
         token = await self.read_token(name, secret, address)
         if token.kind == "refresh":
             raise CredentialsInvalid
+        return await self._by_account_of(token, address)
+
+    async def _by_account_of(self, token: Token, address: str) -> Caller:
         account = await find_account_by_id(self._db, token.account_id)
         if account is None or account.is_disabled:
             raise CredentialsInvalid
         return await self._caller("basic", account, address, token)
+
+    async def refresh(self, secret: str, address: str) -> Caller:
+        """The account of a token that a client keeps instead of a password.
+
+        Raises CredentialsInvalid (401), TooManySignIns (429).
+        """
+        token = await self.read_token(None, secret, address)
+        return await self._by_account_of(token, address)
 
     async def read_token(self, name: str | None, secret: str, address: str) -> Token:
         """The token with this secret, of this account where one is named.
