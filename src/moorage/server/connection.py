@@ -23,7 +23,9 @@ PIPELINED_MAX = 32
 LINGER_S = 2.0
 _LINGER_MAX_BYTES = 16 * 1024 * 1024
 _SENDFILE_BYTES = 1024 * 1024
-_ENCRYPTED_PIECE_BYTES = 256 * 1024
+_PIECE_MAX_BYTES = 1024 * 1024
+_PIECE_MIN_BYTES = 64 * 1024
+_PIECES_BUDGET_BYTES = 32 * 1024 * 1024
 _EXTENSIONS: dict[str, dict[str, object]] = {"http.response.zerocopysend": {}}
 _ASGI = {"version": "3.0", "spec_version": "2.5"}
 # host = name / IPv4 / "[" IPv6 "]" [ ":" port ] ; RFC 9110 section 7.2, without what no host has
@@ -416,19 +418,26 @@ class Connection(asyncio.BufferedProtocol):
             await asyncio.sleep(0)
 
     async def _send_encrypted(self, file: int, offset: int, count: int) -> None:
-        """Read into one buffer again and again: it stays in the processor's cache."""
-        buffer = memoryview(bytearray(min(count, _ENCRYPTED_PIECE_BYTES)))
+        """Read into one buffer again and again; replies that are sent at once share a budget."""
+        worker = self.worker
+        worker.encrypting += 1
+        try:
+            size = max(_PIECE_MIN_BYTES, min(_PIECE_MAX_BYTES, _PIECES_BUDGET_BYTES // worker.encrypting))
+            await self._send_by_buffer(memoryview(bytearray(min(size, count))), file, offset, count)
+        finally:
+            worker.encrypting -= 1
+
+    async def _send_by_buffer(self, buffer: memoryview, file: int, offset: int, count: int) -> None:
         while count:
-            await self.drained()
             read = os.preadv(file, [buffer[:count]], offset)
             if not read:
                 raise ClientGone("the file ended early")
             self.transport.write(buffer[:read])
             offset += read
             count -= read
-            await asyncio.sleep(0)
-        # the buffer is this call's: nothing of it may wait any longer than that
-        await self.drained()
+            # what waits for the client lies in the buffer
+            await self.drained()
+        await asyncio.sleep(0)
 
     async def _socket_writable(self) -> None:
         assert self._socket is not None  # noqa: S101 - set by the one caller

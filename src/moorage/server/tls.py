@@ -3,8 +3,8 @@
     accept -> first byte -> handshake -> Connection, which sees an ordinary transport
                   '- no TLS: one who speaks plain HTTP is told so in plain HTTP
 
-OpenSSL works on memory here, not on the socket: a quarter of a megabyte goes to the kernel in one call, and
-what still waits for the client is known to the byte. Why not the loop's own: docs/decisions/0006.
+OpenSSL works on memory here, not on the socket: a megabyte goes to the kernel in one call, and what still
+waits for the client is known to the byte. Why not the loop's own: docs/decisions/0006.
 Source: RFC 8446, RFC 5246; the transports of asyncio.
 """
 
@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from moorage.server.connection import LINGER_S, Connection
 from moorage.server.worker import Worker
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 1024 * 1024
+_READ_BYTES = 256 * 1024
 _HANDSHAKE = b"\x16"
 _ACCEPTED_AT_ONCE = 64
 _TOLD_MAX = 64
@@ -41,7 +42,7 @@ class Arrivals:
     """A whole reply for a client address that spoke plain HTTP."""
     failed: Callable[[str, str], None]
     """Told the client address and the reason when a handshake failed."""
-    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(PIECE_BYTES)))
+    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(_READ_BYTES)))
     """Where encrypted bytes go: one place for all, as they are decrypted before any others are read."""
 
 
