@@ -48,7 +48,7 @@ def _greet(settings: Settings, started: "Started") -> None:
         typer.echo(f"moorage: serving plain HTTP on {started.at}. {INSECURE}", err=True)
     if settings.log.format == "json":
         return
-    at = _reached_at(started.at)
+    at = _reached_at(settings, started.at)
     scheme = "https" if started.is_tls else "http"
     typer.echo(f"Moorage serves {scheme}://{at} with its data in {settings.storage.data.resolve()}\n")
     if started.fingerprint is not None:
@@ -71,9 +71,22 @@ def _greet(settings: Settings, started: "Started") -> None:
     sys.stdout.flush()
 
 
-def _reached_at(at: str) -> str:
+def _reached_at(settings: Settings, at: str) -> str:
     """The address as others type it: one that stands for all of this machine's is no name for it."""
+    if settings.server.public:
+        return settings.server.public[0].partition("://")[2].rstrip("/")
+    host, _, port = at.rpartition(":")
+    return f"{_own_name(settings)}:{port}" if host in {"0.0.0.0", "[::]"} else at  # noqa: S104
+
+
+def _own_name(settings: Settings) -> str:
+    """What the settings call this machine; else its full name, an address of it, or its name."""
     import socket
 
-    host, _, port = at.rpartition(":")
-    return f"{socket.gethostname().lower()}:{port}" if host in {"0.0.0.0", "[::]"} else at  # noqa: S104
+    from moorage.certificates.names import find_names
+
+    host = socket.gethostname().lower()
+    addresses = [each for each in find_names().addresses if each.version == 4 and not each.is_loopback]  # noqa: PLR2004
+    if settings.tls.names:
+        return settings.tls.names[0]
+    return host if "." in host or not addresses else str(addresses[0])
