@@ -15,8 +15,9 @@ from typing import NamedTuple
 import structlog
 
 from moorage.api import signing_in
-from moorage.api.exchange import Receive, Reply, Request, Scope, Send, decode_segment
+from moorage.api.exchange import NO_STORE, Receive, Reply, Request, Scope, Send, decode_segment
 from moorage.api.gate import Needs
+from moorage.api.manage import answering
 from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2 import blobs, lists, manifests, uploads
@@ -115,6 +116,9 @@ class Dispatcher:
                 reply = await endpoint.answer(self._services, request, name, reference)
             elif route == "token":
                 reply = await signing_in.answer(self._services, request)
+            elif route == "manage":
+                _check_origin(request)
+                reply = await answering.answer(self._services, request, path)
             else:
                 reply = await self._operations.answer(request, path)
         except RegistryError as refusal:
@@ -122,6 +126,8 @@ class Dispatcher:
         except Exception:
             log.exception("request_failed", method=request.method, path=_shown(scope["raw_path"]))
             reply = render(RegistryError())
+        if route == "manage":
+            reply.headers.append(NO_STORE)
         sent = await self._send(reply, request, send)
         elapsed = time.perf_counter() - started
         status_class = reply.status // 100 - 1 if sent >= 0 else CUT
@@ -232,6 +238,8 @@ def _find_plain(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoi
         return "catalog", _NO_NAME, "", _CATALOG
     if path.startswith(b"/v2/"):
         raise RouteUnknown(path=_shown(path))
+    if path == b"/api" or path.startswith(b"/api/"):
+        return "manage", _NO_NAME, "", {}
     if path == b"/token":
         return "token", _NO_NAME, "", {}
     if not path.startswith(b"/"):
