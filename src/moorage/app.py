@@ -38,7 +38,7 @@ from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
 from moorage.identity.accounts.passwords import Passwords
 from moorage.identity.callers.callers import Callers
-from moorage.identity.managing.first_admin import make_claim
+from moorage.identity.managing.accounts import make_claim
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
