@@ -40,7 +40,7 @@ from moorage.registry.uploads.uploading import Uploads
 from moorage.server.connection import Connection
 from moorage.server.exchange import head
 from moorage.server.limits import Limits
-from moorage.server.tls import Arrivals, TlsListener
+from moorage.server.tls import Arrivals, TlsListener, keep_memory
 from moorage.server.worker import Worker
 from moorage.server.workers import Workers, listen
 from moorage.storage.filesystem import FilesystemStore
@@ -119,6 +119,7 @@ async def _work(
             server = await loop.create_server(lambda: Connection(worker), sock=own, backlog=_BACKLOG)
             await _serve_until_cancelled(worker, server.close)
             return
+        keep_memory()
         certificate = ServerCertificate(tls.certificate, tls.key)
         watching = loop.create_task(certificate.watch())
         listener = TlsListener(own, _arrivals(worker, certificate, ArrivalLog(metrics)))
