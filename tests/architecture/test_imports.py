@@ -30,12 +30,22 @@ OUTSIDE = (
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, ()),
     "server": (),
+    "certificates": GROUND,
     "oci": ("oci", "errors"),
     "records": GROUND,
     "identity.accounts": ("records", "oci", *GROUND),
     "identity.access": ("identity.accounts", "records", "oci", *GROUND),
     "identity.tokens": ("identity.access", "identity.accounts", "records", "oci", *GROUND),
     "identity.callers": (
+        "identity.tokens",
+        "identity.access",
+        "identity.accounts",
+        "records",
+        "oci",
+        *GROUND,
+    ),
+    "identity.managing": (
+        "identity.callers",
         "identity.tokens",
         "identity.access",
         "identity.accounts",

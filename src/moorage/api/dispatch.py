@@ -8,7 +8,7 @@ the route's, so a repository may have any of them in its name.
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -43,6 +43,9 @@ class Endpoint(NamedTuple):
     answer: Answer
     needs: Needs
 
+
+Pages = Mapping[bytes, Mapping[str, Endpoint]]
+"""What a browser opens, by path and method."""
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _PATHS_REMEMBERED = 4096
@@ -92,8 +95,9 @@ log = structlog.get_logger()
 class Dispatcher:
     """The ASGI application of one worker."""
 
-    def __init__(self, services: Services, operations: Operations, metrics: Metrics) -> None:
+    def __init__(self, services: Services, operations: Operations, metrics: Metrics, pages: Pages) -> None:
         self._services = services
+        self._pages = pages
         self._operations = operations
         self._metrics = metrics
         limits = services.settings.limits
@@ -106,10 +110,13 @@ class Dispatcher:
         started = time.perf_counter()
         request = Request(scope, receive, self._body_idle_s, self._body_rate)
         route, name = "unknown", None
+        endpoints: Mapping[str, Endpoint]
         try:
             path = scope["raw_path"]
             find = _find_remembered if len(path) <= _PATH_REMEMBERED_MAX_BYTES else _find
             route, name, reference, endpoints = find(path)
+            if route == "operations" and path in self._pages:
+                route, endpoints = "pages", self._pages[path]
             if endpoints:
                 _check_method(request.method, endpoints)
                 _check_origin(request)

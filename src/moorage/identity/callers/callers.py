@@ -160,7 +160,7 @@ class Callers:
             await self._db.write(work)
         except RegistryError as refusal:
             # a full disk shall not keep an administrator out
-            log.error("audit_failed", action=action, actor=actor.name, reason=str(refusal))  # noqa: TRY400 - told
+            log.error("audit_failed", action=action, actor=actor.name, reason=str(refusal))  # noqa: TRY400
 
     async def _by_bearer(self, text: str, address: str, at_ms: int) -> Caller:
         bearer = await self._read_bearer(text)
@@ -247,7 +247,7 @@ class Callers:
         return _decide(caller, repository, action, namespace, grants)
 
     async def keep_pullable(self, caller: Caller, repositories: Iterable[str]) -> list[str]:
-        """Those that the caller may pull from; the bearer token's scope, which names them singly, is not asked."""
+        """Those that the caller may pull from, whatever repositories its bearer token was given for."""
         if caller.is_auditor:
             return list(repositories)
         grants = [] if caller.account is None else await access_rows.read_grants_for(self._db, caller.account)
