@@ -15,7 +15,7 @@ from typing import NamedTuple
 import structlog
 
 from moorage.api import signing_in
-from moorage.api.exchange import NO_STORE, Header, Receive, Reply, Request, Scope, Send, decode_segment
+from moorage.api.exchange import Header, Receive, Reply, Request, Scope, Send, decode_segment
 from moorage.api.gate import Needs
 from moorage.api.manage import answering
 from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
@@ -135,10 +135,8 @@ class Dispatcher:
         except Exception:
             log.exception("request_failed", method=request.method, path=_shown(scope["raw_path"]))
             reply = render(RegistryError())
-        if request.caller.means in _SIGNED_IN:
+        if route == "manage" or request.caller.means in _SIGNED_IN:
             _keep_private(reply)
-        elif route == "manage":
-            reply.headers.append(NO_STORE)
         sent = await self._send(reply, request, send)
         elapsed = time.perf_counter() - started
         status_class = reply.status // 100 - 1 if sent >= 0 else CUT
