@@ -29,16 +29,21 @@ from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
 from moorage.identity.accounts.passwords import Passwords
 from moorage.identity.callers.callers import Callers
+from moorage.identity.federation.exchanging import Exchanges
+from moorage.identity.federation.visiting import Visits
 from moorage.identity.tokens.keys import rotate_if_due
+from moorage.issuers.client import HttpIssuers
 from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
+from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
 from moorage.server.connection import Connection
 from moorage.server.limits import Limits
 from moorage.server.worker import Worker
 from moorage.server.workers import Workers, listen
 from moorage.storage.filesystem import FilesystemStore
+from moorage.web import routes
 
 _DISK_THREADS = 16
 _BACKLOG = 4096
@@ -76,7 +81,10 @@ async def open_registry(
         may_use_password_in_plain=settings.server.insecure_passwords,
     )
     blobs = BlobServer(db, store, threads, second_digests)
-    services = Services(settings, db, store, blobs, uploads, callers, passwords, gate)
+    issuers = HttpIssuers(settings.oidc)
+    exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
+    visits = Visits(db, issuers, settings.oidc, has_repositories)
+    services = Services(settings, db, store, blobs, uploads, callers, passwords, gate, exchanges, visits)
     await rotate_if_due(db)
     lock = settings.storage.data / "sweep.lock"
     tasks = [
@@ -84,11 +92,12 @@ async def open_registry(
         asyncio.create_task(_record_uses(callers)),
     ]
     try:
-        yield Dispatcher(services, Operations(services, health, metrics), metrics)
+        yield Dispatcher(services, Operations(services, health, metrics), routes.answer, metrics)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await issuers.close()
         passwords.close()
         threads.shutdown()
         db.close()

@@ -35,6 +35,8 @@ from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.registry.blobs.store import FilePart
 
 Answer = Callable[[Services, Request, RepositoryName, str], Awaitable[Reply]]
+Pages = Callable[[Services, Request, bytes], Awaitable[Reply]]
+"""The pages for a browser, by path."""
 
 
 class Endpoint(NamedTuple):
@@ -45,6 +47,7 @@ class Endpoint(NamedTuple):
 
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_PAGES = frozenset({b"/sign-in", b"/sign-in/callback"})
 _PATHS_REMEMBERED = 4096
 _PATH_REMEMBERED_MAX_BYTES = 512
 _NO_NAME = RepositoryName("")
@@ -89,9 +92,10 @@ log = structlog.get_logger()
 class Dispatcher:
     """The ASGI application of one worker."""
 
-    def __init__(self, services: Services, operations: Operations, metrics: Metrics) -> None:
+    def __init__(self, services: Services, operations: Operations, pages: Pages, metrics: Metrics) -> None:
         self._services = services
         self._operations = operations
+        self._pages = pages
         self._metrics = metrics
         limits = services.settings.limits
         self._body_idle_s = limits.body_idle.total_seconds()
@@ -115,6 +119,8 @@ class Dispatcher:
                 reply = await endpoint.answer(self._services, request, name, reference)
             elif route == "token":
                 reply = await signing_in.answer(self._services, request)
+            elif route == "pages":
+                reply = await self._pages(self._services, request, path)
             else:
                 reply = await self._operations.answer(request, path)
         except RegistryError as refusal:
@@ -234,6 +240,8 @@ def _find_plain(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoi
         raise RouteUnknown(path=_shown(path))
     if path == b"/token":
         return "token", _NO_NAME, "", {}
+    if path in _PAGES:
+        return "pages", _NO_NAME, "", {}
     if not path.startswith(b"/"):
         # CONNECT host:port, OPTIONS *
         raise MethodNotAllowed(allow=", ".join(_METHODS))

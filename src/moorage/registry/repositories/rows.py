@@ -38,3 +38,13 @@ async def list_repositories(db: Database, after: str, limit: int) -> list[str]:
     """At most `limit` names bytewise after `after`, in order."""
     rows = await db.all("SELECT name FROM repository WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
     return [str(row[0]) for row in rows]
+
+
+def has_repositories(tx: Transaction, namespace: str) -> bool:
+    """Whether there are repositories in a namespace, or one of its very name."""
+    # "0" is the character after "/"
+    row = tx.one(
+        "SELECT 1 FROM repository WHERE name = ? OR (name > ? AND name < ?) LIMIT 1",
+        (namespace, f"{namespace}/", f"{namespace}0"),
+    )
+    return row is not None

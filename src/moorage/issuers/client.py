@@ -1,0 +1,243 @@
+"""The issuers, asked over HTTPS.
+
+Source: OpenID Connect Discovery 1.0, 4; RFC 7517, 5; RFC 6749, 2.3.1 and 4.1.3.
+"""
+
+import asyncio
+import base64
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote_plus, urlsplit
+
+import aiohttp
+import msgspec
+import structlog
+
+from moorage.config import OidcSettings, is_loopback
+from moorage.errors import IssuerUnavailable, SignInRefused
+from moorage.issuers.addresses import Addresses
+
+FRESH_S: Final = 3600.0
+"""Keys are asked for again after this long."""
+
+STALE_S: Final = 86_400.0
+"""Keys count for this long when their issuer cannot be asked."""
+
+AGAIN_S: Final = 60.0
+"""An issuer is asked no more often, whatever keys the tokens name."""
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
+_BODY_MAX_BYTES: Final = 1024 * 1024
+_WELL_KNOWN: Final = "/.well-known/openid-configuration"
+
+log = structlog.get_logger()
+
+
+class _Failed(Exception):
+    """An issuer was asked in vain; the sentence is for an operator."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of an issuer; times by the monotonic clock, None before the first."""
+
+    document: Mapping[str, Any] = field(default_factory=dict)
+    keys: Sequence[Mapping[str, Any]] = ()
+    fetched_s: float | None = None
+    asked_s: float | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def is_younger(self, than_s: float) -> bool:
+        return self.fetched_s is not None and time.monotonic() - self.fetched_s < than_s
+
+    @property
+    def was_just_asked(self) -> bool:
+        return self.asked_s is not None and time.monotonic() - self.asked_s < AGAIN_S
+
+
+class HttpIssuers:
+    """As one worker process asks them; `close` it in the end."""
+
+    def __init__(self, settings: OidcSettings) -> None:
+        self._settings = settings
+        self._addresses = Addresses(settings.private_addresses)
+        self._known: dict[str, _Known] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def find_keys(self, issuer: str, kid: str) -> Sequence[Mapping[str, Any]]:
+        """See `Issuers`."""
+        known = await self._get(issuer)
+        found = _of_id(known, kid)
+        if not found:
+            # a new key, or an invented one
+            known = await self._get(issuer, asks_again=True)
+            found = _of_id(known, kid)
+        return found
+
+    async def get_authorization_endpoint(self, issuer: str) -> str:
+        """See `Issuers`."""
+        known = await self._get(issuer)
+        return self._endpoint(issuer, known, "authorization_endpoint")
+
+    async def redeem(self, issuer: str, code: str, verifier: str, redirect_uri: str) -> str:
+        """See `Issuers`."""
+        known = await self._get(issuer)
+        endpoint = self._endpoint(issuer, known, "token_endpoint")
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "code_verifier": verifier,
+            "redirect_uri": redirect_uri,
+        }
+        headers = {}
+        secret = await self._read_secret(issuer)
+        if secret is None:
+            form["client_id"] = self._settings.client_id
+        else:
+            pair = f"{quote_plus(self._settings.client_id)}:{quote_plus(secret)}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        try:
+            status, body = await self._send("POST", endpoint, headers, form)
+        except _Failed as failure:
+            raise self._unavailable(issuer, failure) from failure
+        reply = body if isinstance(body, dict) else {}
+        token = reply.get("id_token")
+        if status != 200 or not isinstance(token, str):  # noqa: PLR2004 - OK
+            log.warning("code_refused", issuer=issuer, status=status, reason=str(reply.get("error"))[:80])
+            raise SignInRefused(reason="provider: it did not take the code back")
+        return token
+
+    async def _read_secret(self, issuer: str) -> str | None:
+        path = self._settings.client_secret_file
+        if path is None:
+            return None
+        try:
+            return (await asyncio.to_thread(path.read_text, "utf-8")).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._unavailable(issuer, _Failed(f"oidc.client_secret_file: {error}")) from error
+
+    async def _get(self, issuer: str, *, asks_again: bool = False) -> _Known:
+        """What is known of an issuer, asked for when it is due.
+
+        Raises IssuerUnavailable (503).
+        """
+        known = self._known.setdefault(issuer, _Known())
+        if known.is_younger(FRESH_S) and (not asks_again or known.was_just_asked):
+            return known
+        async with known.lock:
+            # whoever held the lock may have asked
+            if not known.was_just_asked:
+                known.asked_s = time.monotonic()
+                try:
+                    await self._fetch(issuer, known)
+                except _Failed as failure:
+                    unavailable = self._unavailable(issuer, failure)
+                    if not known.is_younger(STALE_S):
+                        raise unavailable from failure
+            if not known.is_younger(STALE_S):
+                raise IssuerUnavailable
+        return known
+
+    async def _fetch(self, issuer: str, known: _Known) -> None:
+        """Raises _Failed."""
+        document = await self._get_json(issuer.removesuffix("/") + _WELL_KNOWN)
+        if document.get("issuer") != issuer:
+            raise _Failed("its document names another issuer")
+        keys = (await self._get_json(_checked(document, "jwks_uri"))).get("keys")
+        if not isinstance(keys, list):
+            raise _Failed("it publishes no list of keys")
+        known.document = document
+        known.keys = [each for each in keys if isinstance(each, dict)]
+        known.fetched_s = time.monotonic()
+
+    async def _get_json(self, url: str) -> dict[str, Any]:
+        status, body = await self._send("GET", url, {})
+        if status != 200 or not isinstance(body, dict):  # noqa: PLR2004 - OK
+            raise _Failed(f"{url} answered {status}, no JSON object; redirects are not followed")
+        return body
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """The status and the JSON of a reply, None where that is none.
+
+        Raises _Failed.
+        """
+        session = self._session = self._session or self._open()
+        try:
+            async with session.request(
+                method, url, headers=headers, data=form, allow_redirects=False
+            ) as reply:
+                body = await _read(reply)
+                return reply.status, _decode(body)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _Failed(f"{url}: {str(error) or type(error).__name__}") from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        # each connection resolves the name and connects to what it was given: no second answer can differ
+        connector = aiohttp.TCPConnector(use_dns_cache=False, socket_factory=self._addresses.open_socket)
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=_TIMEOUT,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "moorage"},
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    def _endpoint(self, issuer: str, known: _Known, name: str) -> str:
+        """Raises IssuerUnavailable (503)."""
+        try:
+            return _checked(known.document, name)
+        except _Failed as failure:
+            raise self._unavailable(issuer, failure) from failure
+
+    @staticmethod
+    def _unavailable(issuer: str, failure: _Failed) -> IssuerUnavailable:
+        log.warning("issuer_unavailable", issuer=issuer, reason=str(failure))
+        return IssuerUnavailable()
+
+
+def _of_id(known: _Known, kid: str) -> list[Mapping[str, Any]]:
+    return [each for each in known.keys if each.get("kid") == kid]
+
+
+def _checked(document: Mapping[str, Any], name: str) -> str:
+    """A URL of an issuer's document: https, or this machine itself.
+
+    Raises _Failed.
+    """
+    url = document.get(name)
+    if not isinstance(url, str):
+        raise _Failed(f"its document has no {name}")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise _Failed(f"its {name} is no URL") from error
+    is_plain = parts.scheme == "http" and is_loopback(parts.hostname or "")
+    if not (parts.scheme == "https" or is_plain) or not parts.hostname or parts.username:
+        raise _Failed(f"its {name} is not https")
+    return url
+
+
+async def _read(reply: aiohttp.ClientResponse) -> bytes:
+    """Raises _Failed."""
+    body = bytearray()
+    async for piece in reply.content.iter_any():
+        body += piece
+        if len(body) > _BODY_MAX_BYTES:
+            raise _Failed(f"{reply.url} sent more than a megabyte")
+    return bytes(body)
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return None
