@@ -28,6 +28,8 @@ PACKAGES = {
     "dockerd": "docker.io",
     "nsenter": "util-linux",
     "podman": "podman",
+    "node": "nodejs",
+    "npm": "npm",
     "skopeo": "skopeo",
     "unshare": "util-linux",
 }

@@ -1,5 +1,6 @@
 """Which addresses may be connected to."""
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Iterable
@@ -28,7 +29,8 @@ class Addresses:
         """
         family, kind, protocol, _, place = found
         if not self.is_allowed(str(place[0])):
-            raise AddressRefused(f"{place[0]} is no public address, and not in oidc.private_addresses")
+            sentence = f"{place[0]} is no public address, and not in oidc.private_addresses"
+            raise AddressRefused(errno.EACCES, sentence)
         return socket.socket(family, kind, protocol)
 
     def is_allowed(self, address: str) -> bool:

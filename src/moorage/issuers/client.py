@@ -26,7 +26,7 @@ STALE_S: Final = 86_400.0
 """Keys count for this long when their issuer cannot be asked."""
 
 AGAIN_S: Final = 60.0
-"""An issuer is asked no more often, whatever keys the tokens name."""
+"""An issuer that did not answer, or has no such key, is asked no more often."""
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
 _BODY_MAX_BYTES: Final = 1024 * 1024
@@ -47,14 +47,27 @@ class _Known:
     keys: Sequence[Mapping[str, Any]] = ()
     fetched_s: float | None = None
     asked_s: float | None = None
+    asked_again_s: float | None = None
+    """When it was last asked for a key that was not known."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def is_younger(self, than_s: float) -> bool:
-        return self.fetched_s is not None and time.monotonic() - self.fetched_s < than_s
-
     @property
-    def was_just_asked(self) -> bool:
-        return self.asked_s is not None and time.monotonic() - self.asked_s < AGAIN_S
+    def is_good(self) -> bool:
+        return _is_within(self.fetched_s, STALE_S)
+
+    def is_due(self, *, asks_again: bool) -> bool:
+        if asks_again:
+            return not _is_within(self.asked_again_s, AGAIN_S)
+        return not _is_within(self.fetched_s, FRESH_S) and not _is_within(self.asked_s, AGAIN_S)
+
+    def note_asked(self, *, asks_again: bool) -> None:
+        self.asked_s = time.monotonic()
+        if asks_again:
+            self.asked_again_s = self.asked_s
+
+
+def _is_within(at_s: float | None, than_s: float) -> bool:
+    return at_s is not None and time.monotonic() - at_s < than_s
 
 
 class HttpIssuers:
@@ -129,20 +142,17 @@ class HttpIssuers:
         Raises IssuerUnavailable (503).
         """
         known = self._known.setdefault(issuer, _Known())
-        if known.is_younger(FRESH_S) and (not asks_again or known.was_just_asked):
-            return known
-        async with known.lock:
-            # whoever held the lock may have asked
-            if not known.was_just_asked:
-                known.asked_s = time.monotonic()
-                try:
-                    await self._fetch(issuer, known)
-                except _Failed as failure:
-                    unavailable = self._unavailable(issuer, failure)
-                    if not known.is_younger(STALE_S):
-                        raise unavailable from failure
-            if not known.is_younger(STALE_S):
-                raise IssuerUnavailable
+        if known.is_due(asks_again=asks_again):
+            async with known.lock:
+                # whoever held the lock may have asked
+                if known.is_due(asks_again=asks_again):
+                    known.note_asked(asks_again=asks_again)
+                    try:
+                        await self._fetch(issuer, known)
+                    except _Failed as failure:
+                        self._unavailable(issuer, failure)
+        if not known.is_good:
+            raise IssuerUnavailable
         return known
 
     async def _fetch(self, issuer: str, known: _Known) -> None:
