@@ -189,7 +189,7 @@ class Page:
         """Where its first form goes."""
         found = re.search(r'<form[^>]*action="([^"]+)"', self.text)
         assert found, self.text
-        return urllib.parse.urljoin(self.url, found[1])
+        return str(urllib.parse.urljoin(self.url, found[1]))
 
 
 class Browser:

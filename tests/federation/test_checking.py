@@ -113,7 +113,7 @@ def test_first_trust_that_fits_counts() -> None:
 
 
 def test_all_claims_of_a_trust_must_fit() -> None:
-    with pytest.raises(TokenRefused, match="^claims: no trust fits what the token says of ref, repository$"):
+    with pytest.raises(TokenRefused, match=r"^claims: no trust fits what the token says of ref, repository$"):
         find_trust([trust("a", ref="main", repository="x")], claims(ref="main"))
 
 

@@ -181,14 +181,8 @@ class HttpIssuers:
         Raises _Failed.
         """
         session = self._session = self._session or self._open()
-        try:
-            async with session.request(
-                method, url, headers=headers, data=form, allow_redirects=False
-            ) as reply:
-                body = await _read(reply)
-                return reply.status, _decode(body)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _Failed(f"{url}: {str(error) or type(error).__name__}") from error
+        # a request is no task until it first waits for something, and aiohttp wants to be in one
+        return await asyncio.create_task(_ask(session, method, url, headers, form))
 
     def _open(self) -> aiohttp.ClientSession:
         # each connection resolves the name and connects to what it was given: no second answer can differ
@@ -234,6 +228,21 @@ def _checked(document: Mapping[str, Any], name: str) -> str:
     if not (parts.scheme == "https" or is_plain) or not parts.hostname or parts.username:
         raise _Failed(f"its {name} is not https")
     return url
+
+
+async def _ask(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    form: Mapping[str, str] | None,
+) -> tuple[int, Any]:
+    """Raises _Failed."""
+    try:
+        async with session.request(method, url, headers=headers, data=form, allow_redirects=False) as reply:
+            return reply.status, _decode(await _read(reply))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise _Failed(f"{url}: {str(error) or type(error).__name__}") from error
 
 
 async def _read(reply: aiohttp.ClientResponse) -> bytes:
