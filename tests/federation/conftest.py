@@ -82,11 +82,12 @@ class Server:
         client: str = "moorage",
         extra: str = 'client_secret_file = "{folder}/secret"',
         first: Work = administrator,
+        secret: str = "of the tests",
     ) -> ServerProcess:
         """`settings` is a template as `START`; `works` are done to the data first."""
         data = self._folder / "data"
         prepare(data, first, *works)
-        (self._folder / "secret").write_text("of the tests\n")
+        (self._folder / "secret").write_text(f"{secret}\n")
         path = self._folder / "moorage.toml"
         more = extra.format(folder=self._folder)
         path.write_text(settings.format(issuer=issuer, client=client, audience=AUDIENCE, extra=more))

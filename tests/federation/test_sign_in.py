@@ -56,7 +56,7 @@ def test_public_client_needs_no_secret(serve: Serve, own_provider: Provider, bro
 def test_wrong_client_secret_is_told_to_the_operator(
     serve: Serve, own_provider: Provider, browser: Browser
 ) -> None:
-    registry = serve(own_provider.issuer, extra='client_secret_file = "{folder}/moorage.toml"')
+    registry = serve(own_provider.issuer, secret="another")
 
     assert browser.sign_in(f"{registry.url}/sign-in", "alice").status == 403
     assert registry.server.wait_for_event("code_refused", reason="invalid_client")
