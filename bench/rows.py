@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from bench.accounts import SignedInManifest, SigningIn
 from bench.blobs import BlobGet, BlobPush, BlobRanges, SmallBlobGet
 from bench.manifests import ManifestByTag, ManifestHead, ManifestPush
 from bench.memory import EndlessPush, ManyPulls
 from bench.stand import Row
 from bench.startup import Startup
 from bench.tags import TagPage
+from bench.tls import TlsBlobGet
 
 
 def make_rows() -> Sequence[Row]:
@@ -16,8 +18,11 @@ def make_rows() -> Sequence[Row]:
     return (
         ManifestByTag(),
         ManifestHead(),
+        SignedInManifest(),
+        SigningIn(),
         SmallBlobGet(),
         BlobGet(),
+        TlsBlobGet(),
         BlobRanges(),
         BlobPush(),
         ManifestPush(),

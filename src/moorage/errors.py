@@ -13,9 +13,11 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       Unauthorized                                               who asks is not known, or not by this
         BearerInvalid ScopeInsufficient CredentialsInvalid PasswordRefused ExchangeRefused
       TooManySignIns ServiceInvalid ScopesInvalid ClaimInvalid SignInRefused     signing in
+      FieldInvalid DocumentTooLarge                              the API's documents
       AccountNameInvalid NameTaken PasswordInvalid PatternInvalid ActionsInvalid LastAdmin
       AccountUnknown GroupUnknown NamespaceUnknown GrantUnknown TokenUnknown     accounts and what they may do
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
+      HttpsRequired                                                   what is no TLS, where TLS is spoken
       StorageFailed ContentDamaged                                    the disk failed, or had failed
       Unavailable                                                     not now
         StorageReadOnly StorageFull DatabaseBusy DatabaseFull IssuerUnavailable
@@ -45,8 +47,13 @@ class RegistryError(Exception):
 
     @property
     def entries(self) -> list[dict[str, object]]:
-        """The `errors` list of the reply: at least one entry of code, message and detail."""
-        return [{"code": self.code, "message": self.message, "detail": self.detail}]
+        """The `errors` list of the reply: at least one entry of code, message and detail.
+
+        The reason goes into the message too: it is all that docker shows.
+        """
+        reason = self.detail.get("reason")
+        message = self.message if reason is None else f"{self.message}: {reason}"
+        return [{"code": self.code, "message": message, "detail": self.detail}]
 
 
 class NameInvalid(RegistryError):
@@ -230,6 +237,12 @@ class RequestInvalid(RegistryError):
     status, code, message = 400, "UNSUPPORTED", "malformed HTTP request"
 
 
+class HttpsRequired(RegistryError):
+    """Plain HTTP came to a port that speaks TLS."""
+
+    status, code, message = 400, "UNSUPPORTED", "this is an HTTPS address: use https:// in place of http://"
+
+
 class TooManyRequests(RegistryError):
     """More requests than a connection may have waiting."""
 
@@ -373,6 +386,18 @@ class ScopesInvalid(RegistryError):
     """More scopes than one token is given for."""
 
     status, code, message = 400, "UNSUPPORTED", "too many scopes in one request for a token"
+
+
+class FieldInvalid(RegistryError):
+    """A document or a query of the API is not as it is described. `field` is the one that is wrong."""
+
+    status, code, message = 400, "FIELD_INVALID", "a field of the request is not as it is described"
+
+
+class DocumentTooLarge(RegistryError):
+    """A document is larger than any that the API takes."""
+
+    status, code, message = 413, "SIZE_INVALID", "the request body is larger than the API takes"
 
 
 class AccountNameInvalid(RegistryError):

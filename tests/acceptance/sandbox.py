@@ -2,7 +2,8 @@
 
 docker, podman, buildah and skopeo write below /etc, /run, /var/lib and /dev/shm whatever they are told. As
 root they are given a mount namespace in which those are copies, so that a test leaves nothing behind; the
-hosts file in it names `registry.local`. Without root only skopeo and curl can be used, as they are.
+hosts file in it names `registry.local`, and names of ::1, where docker verifies TLS. Without root only skopeo
+and curl can be used, as they are.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ PACKAGES = {
     "docker": "docker.io",
     "dockerd": "docker.io",
     "nsenter": "util-linux",
+    "openssl": "openssl",
     "podman": "podman",
     "node": "nodejs",
     "npm": "npm",
@@ -44,6 +46,7 @@ _SHUT_OFF = """
 mount -t tmpfs -o mode=700 tmpfs "$1"
 cp -a /etc "$1/etc"
 echo '127.0.0.1 registry.local' >> "$1/etc/hosts"
+echo '::1 registry.internal other.internal registry.example' >> "$1/etc/hosts"
 mkdir "$1/lib"
 mount --bind "$1/etc" /etc
 mount --bind "$1/lib" /var/lib

@@ -8,15 +8,16 @@ the route's, so a repository may have any of them in its name.
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 import structlog
 
 from moorage.api import signing_in
-from moorage.api.exchange import Receive, Reply, Request, Scope, Send, decode_segment
+from moorage.api.exchange import NO_STORE, Header, Receive, Reply, Request, Scope, Send, decode_segment
 from moorage.api.gate import Needs
+from moorage.api.manage import answering
 from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2 import blobs, lists, manifests, uploads
@@ -35,8 +36,6 @@ from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.registry.blobs.store import FilePart
 
 Answer = Callable[[Services, Request, RepositoryName, str], Awaitable[Reply]]
-Pages = Callable[[Services, Request, bytes], Awaitable[Reply]]
-"""The pages for a browser, by path."""
 
 
 class Endpoint(NamedTuple):
@@ -46,11 +45,15 @@ class Endpoint(NamedTuple):
     needs: Needs
 
 
+Pages = Mapping[bytes, Mapping[str, Endpoint]]
+"""What a browser opens, by path and method."""
+
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_PAGES = frozenset({b"/sign-in", b"/sign-in/callback"})
 _PATHS_REMEMBERED = 4096
 _PATH_REMEMBERED_MAX_BYTES = 512
 _NO_NAME = RepositoryName("")
+_SIGNED_IN = frozenset({"basic", "bearer"})
+_CACHED_BY_CLIENT: Header = (b"cache-control", b"private, max-age=31536000")
 
 _PING = {"GET": Endpoint(lists.ping, Needs.CALLER), "HEAD": Endpoint(lists.ping, Needs.CALLER)}
 _CATALOG = {"GET": Endpoint(lists.catalog, Needs.CATALOG)}
@@ -92,10 +95,10 @@ log = structlog.get_logger()
 class Dispatcher:
     """The ASGI application of one worker."""
 
-    def __init__(self, services: Services, operations: Operations, pages: Pages, metrics: Metrics) -> None:
+    def __init__(self, services: Services, operations: Operations, metrics: Metrics, pages: Pages) -> None:
         self._services = services
-        self._operations = operations
         self._pages = pages
+        self._operations = operations
         self._metrics = metrics
         limits = services.settings.limits
         self._body_idle_s = limits.body_idle.total_seconds()
@@ -107,10 +110,13 @@ class Dispatcher:
         started = time.perf_counter()
         request = Request(scope, receive, self._body_idle_s, self._body_rate)
         route, name = "unknown", None
+        endpoints: Mapping[str, Endpoint]
         try:
             path = scope["raw_path"]
             find = _find_remembered if len(path) <= _PATH_REMEMBERED_MAX_BYTES else _find
             route, name, reference, endpoints = find(path)
+            if route == "operations" and path in self._pages:
+                route, endpoints = "pages", self._pages[path]
             if endpoints:
                 _check_method(request.method, endpoints)
                 _check_origin(request)
@@ -119,8 +125,9 @@ class Dispatcher:
                 reply = await endpoint.answer(self._services, request, name, reference)
             elif route == "token":
                 reply = await signing_in.answer(self._services, request)
-            elif route == "pages":
-                reply = await self._pages(self._services, request, path)
+            elif route == "manage":
+                _check_origin(request)
+                reply = await answering.answer(self._services, request, path)
             else:
                 reply = await self._operations.answer(request, path)
         except RegistryError as refusal:
@@ -128,6 +135,10 @@ class Dispatcher:
         except Exception:
             log.exception("request_failed", method=request.method, path=_shown(scope["raw_path"]))
             reply = render(RegistryError())
+        if request.caller.means in _SIGNED_IN:
+            _keep_private(reply)
+        elif route == "manage":
+            reply.headers.append(NO_STORE)
         sent = await self._send(reply, request, send)
         elapsed = time.perf_counter() - started
         status_class = reply.status // 100 - 1 if sent >= 0 else CUT
@@ -238,10 +249,10 @@ def _find_plain(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoi
         return "catalog", _NO_NAME, "", _CATALOG
     if path.startswith(b"/v2/"):
         raise RouteUnknown(path=_shown(path))
+    if path == b"/api" or path.startswith(b"/api/"):
+        return "manage", _NO_NAME, "", {}
     if path == b"/token":
         return "token", _NO_NAME, "", {}
-    if path in _PAGES:
-        return "pages", _NO_NAME, "", {}
     if not path.startswith(b"/"):
         # CONNECT host:port, OPTIONS *
         raise MethodNotAllowed(allow=", ".join(_METHODS))
@@ -270,6 +281,16 @@ def _check_origin(request: Request) -> None:
         return
     if origin.partition(b"://")[2] != request.headers.get(b"host"):
         raise Denied(reason="a request from another site")
+
+
+def _keep_private(reply: Reply) -> None:
+    """Let no cache on the way keep what one client was given for another; content by digest a client may."""
+    for at, (name, value) in enumerate(reply.headers):
+        if name == b"cache-control":
+            if value.startswith(b"max-age"):
+                reply.headers[at] = _CACHED_BY_CLIENT
+            return
+    reply.headers.append(NO_STORE)
 
 
 def _shown(raw: bytes) -> str:

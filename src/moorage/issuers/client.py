@@ -8,16 +8,18 @@ import base64
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlsplit
 
-import aiohttp
-import msgspec
 import structlog
 
 from moorage.config import OidcSettings, is_loopback
 from moorage.errors import IssuerUnavailable, SignInRefused
 from moorage.issuers.addresses import Addresses
+from moorage.issuers.failures import AskedInVain
+
+if TYPE_CHECKING:
+    from moorage.issuers.asking import Session
 
 FRESH_S: Final = 3600.0
 """Keys are asked for again after this long."""
@@ -28,15 +30,9 @@ STALE_S: Final = 86_400.0
 AGAIN_S: Final = 60.0
 """An issuer that did not answer, or has no such key, is asked no more often."""
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
-_BODY_MAX_BYTES: Final = 1024 * 1024
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 
 log = structlog.get_logger()
-
-
-class _Failed(Exception):
-    """An issuer was asked in vain; the sentence is for an operator."""
 
 
 @dataclass(slots=True)
@@ -77,7 +73,7 @@ class HttpIssuers:
         self._settings = settings
         self._addresses = Addresses(settings.private_addresses)
         self._known: dict[str, _Known] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._session: Session | None = None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -118,7 +114,7 @@ class HttpIssuers:
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         try:
             status, body = await self._send("POST", endpoint, headers, form)
-        except _Failed as failure:
+        except AskedInVain as failure:
             raise self._unavailable(issuer, failure) from failure
         reply = body if isinstance(body, dict) else {}
         token = reply.get("id_token")
@@ -134,7 +130,7 @@ class HttpIssuers:
         try:
             return (await asyncio.to_thread(path.read_text, "utf-8")).strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise self._unavailable(issuer, _Failed(f"oidc.client_secret_file: {error}")) from error
+            raise self._unavailable(issuer, AskedInVain(f"oidc.client_secret_file: {error}")) from error
 
     async def _get(self, issuer: str, *, asks_again: bool = False) -> _Known:
         """What is known of an issuer, asked for when it is due.
@@ -149,20 +145,20 @@ class HttpIssuers:
                     known.note_asked(asks_again=asks_again)
                     try:
                         await self._fetch(issuer, known)
-                    except _Failed as failure:
+                    except AskedInVain as failure:
                         self._unavailable(issuer, failure)
         if not known.is_good:
             raise IssuerUnavailable
         return known
 
     async def _fetch(self, issuer: str, known: _Known) -> None:
-        """Raises _Failed."""
+        """Raises AskedInVain."""
         document = await self._get_json(issuer.removesuffix("/") + _WELL_KNOWN)
         if document.get("issuer") != issuer:
-            raise _Failed("its document names another issuer")
+            raise AskedInVain("its document names another issuer")
         keys = (await self._get_json(_checked(document, "jwks_uri"))).get("keys")
         if not isinstance(keys, list):
-            raise _Failed("it publishes no list of keys")
+            raise AskedInVain("it publishes no list of keys")
         known.document = document
         known.keys = [each for each in keys if isinstance(each, dict)]
         known.fetched_s = time.monotonic()
@@ -170,7 +166,7 @@ class HttpIssuers:
     async def _get_json(self, url: str) -> dict[str, Any]:
         status, body = await self._send("GET", url, {})
         if status != 200 or not isinstance(body, dict):  # noqa: PLR2004 - OK
-            raise _Failed(f"{url} answered {status}, no JSON object; redirects are not followed")
+            raise AskedInVain(f"{url} answered {status}, no JSON object; redirects are not followed")
         return body
 
     async def _send(
@@ -178,32 +174,25 @@ class HttpIssuers:
     ) -> tuple[int, Any]:
         """The status and the JSON of a reply, None where that is none.
 
-        Raises _Failed.
+        Raises AskedInVain.
         """
-        session = self._session = self._session or self._open()
-        # a request is no task until it first waits for something, and aiohttp wants to be in one
-        return await asyncio.create_task(_ask(session, method, url, headers, form))
+        if self._session is None:
+            # a third of a second and 20 MB that no push or pull needs: loaded for the first question
+            from moorage.issuers.asking import Session  # noqa: PLC0415
 
-    def _open(self) -> aiohttp.ClientSession:
-        # each connection resolves the name and connects to what it was given: no second answer can differ
-        connector = aiohttp.TCPConnector(use_dns_cache=False, socket_factory=self._addresses.open_socket)
-        return aiohttp.ClientSession(
-            connector=connector,
-            timeout=_TIMEOUT,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "moorage"},
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+            self._session = Session(self._addresses)
+        # a request is no task until it first waits for something, and aiohttp wants to be in one
+        return await asyncio.create_task(self._session.ask(method, url, headers, form))
 
     def _endpoint(self, issuer: str, known: _Known, name: str) -> str:
         """Raises IssuerUnavailable (503)."""
         try:
             return _checked(known.document, name)
-        except _Failed as failure:
+        except AskedInVain as failure:
             raise self._unavailable(issuer, failure) from failure
 
     @staticmethod
-    def _unavailable(issuer: str, failure: _Failed) -> IssuerUnavailable:
+    def _unavailable(issuer: str, failure: AskedInVain) -> IssuerUnavailable:
         log.warning("issuer_unavailable", issuer=issuer, reason=str(failure))
         return IssuerUnavailable()
 
@@ -215,48 +204,16 @@ def _of_id(known: _Known, kid: str) -> list[Mapping[str, Any]]:
 def _checked(document: Mapping[str, Any], name: str) -> str:
     """A URL of an issuer's document: https, or this machine itself.
 
-    Raises _Failed.
+    Raises AskedInVain.
     """
     url = document.get(name)
     if not isinstance(url, str):
-        raise _Failed(f"its document has no {name}")
+        raise AskedInVain(f"its document has no {name}")
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise _Failed(f"its {name} is no URL") from error
+        raise AskedInVain(f"its {name} is no URL") from error
     is_plain = parts.scheme == "http" and is_loopback(parts.hostname or "")
     if not (parts.scheme == "https" or is_plain) or not parts.hostname or parts.username:
-        raise _Failed(f"its {name} is not https")
+        raise AskedInVain(f"its {name} is not https")
     return url
-
-
-async def _ask(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    form: Mapping[str, str] | None,
-) -> tuple[int, Any]:
-    """Raises _Failed."""
-    try:
-        async with session.request(method, url, headers=headers, data=form, allow_redirects=False) as reply:
-            return reply.status, _decode(await _read(reply))
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise _Failed(f"{url}: {str(error) or type(error).__name__}") from error
-
-
-async def _read(reply: aiohttp.ClientResponse) -> bytes:
-    """Raises _Failed."""
-    body = bytearray()
-    async for piece in reply.content.iter_any():
-        body += piece
-        if len(body) > _BODY_MAX_BYTES:
-            raise _Failed(f"{reply.url} sent more than a megabyte")
-    return bytes(body)
-
-
-def _decode(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return None

@@ -1,1 +1,1 @@
-"""The few pages for a person's browser. No script, no inline style, nothing from another site."""
+"""The few pages for people. They work without scripts; styles come from this registry alone."""

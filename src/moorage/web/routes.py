@@ -1,26 +1,14 @@
-"""Which page a path is."""
+"""Which page stands where."""
 
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from moorage.api.exchange import Reply, Request
-from moorage.api.v2.services import Services
-from moorage.errors import MethodNotAllowed, RouteUnknown
-from moorage.web import sign_in
+from moorage.api.dispatch import Endpoint, Pages
+from moorage.api.gate import Needs
+from moorage.web import claim, pages, sign_in
 
-_PAGES: Final[Mapping[bytes, Callable[[Services, Request], Awaitable[Reply]]]] = {
-    b"/sign-in": sign_in.begin,
-    b"/sign-in/callback": sign_in.finish,
+PAGES: Final[Pages] = {
+    b"/claim": {"GET": Endpoint(claim.show, Needs.NOTHING), "POST": Endpoint(claim.take, Needs.NOTHING)},
+    b"/sign-in": {"GET": Endpoint(sign_in.begin, Needs.NOTHING)},
+    b"/sign-in/callback": {"GET": Endpoint(sign_in.finish, Needs.NOTHING)},
+    b"/style.css": {"GET": Endpoint(pages.style, Needs.NOTHING)},
 }
-
-
-async def answer(services: Services, request: Request, path: bytes) -> Reply:
-    """A page.
-
-    Raises RouteUnknown (404), MethodNotAllowed (405).
-    """
-    if path not in _PAGES:
-        raise RouteUnknown(hint="there is no such page")
-    if request.method != "GET":
-        raise MethodNotAllowed(allow="GET")
-    return await _PAGES[path](services, request)

@@ -13,13 +13,14 @@ from moorage.api.exchange import NOSNIFF, Header, QueryInvalid, Reply, Request
 from moorage.api.v2.services import Services
 from moorage.errors import PasswordRefused, RegistryError, SignInRefused
 from moorage.identity.federation.visiting import VISIT_MS
+from moorage.oci.names import RepositoryName
 from moorage.web.pages import render
 
 _COOKIE: Final = "moorage-sign-in"
 _CALLBACK: Final = "/sign-in/callback"
 
 
-async def begin(services: Services, request: Request) -> Reply:
+async def begin(services: Services, request: Request, _name: RepositoryName, _reference: str) -> Reply:
     """Send the browser to the provider."""
     try:
         base = _base(services, request)
@@ -37,7 +38,7 @@ async def begin(services: Services, request: Request) -> Reply:
     return Reply(303, headers)
 
 
-async def finish(services: Services, request: Request) -> Reply:
+async def finish(services: Services, request: Request, _name: RepositoryName, _reference: str) -> Reply:
     """Let in who comes back, and show a token once."""
     try:
         base = _base(services, request)

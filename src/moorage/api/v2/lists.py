@@ -4,6 +4,7 @@ Source: distribution-spec main (967efdc), "Listing Tags", "Listing Referrers"; t
 Docker's, kept because clients ask for it.
 """
 
+import asyncio
 import re
 
 import msgspec
@@ -13,6 +14,7 @@ from moorage.api.v2.locations import next_link
 from moorage.api.v2.paging import PAGE_MAX, Page, parse_page
 from moorage.api.v2.services import Services
 from moorage.errors import PageInvalid
+from moorage.identity.callers.caller import Caller
 from moorage.oci.digest import parse_digest
 from moorage.oci.media_types import OCI_INDEX
 from moorage.oci.names import RepositoryName
@@ -42,13 +44,27 @@ async def tags(services: Services, request: Request, name: RepositoryName, refer
 
 
 async def catalog(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
-    """A page of the registry's repositories, bytewise sorted."""
+    """A page of the repositories that the caller may pull from, bytewise sorted."""
     page = parse_page(request, limit_default=100)
-    found = await list_repositories(services.db, page.last, page.limit + 1) if page.limit else []
+    found = await list_pullable(services, request.caller, page.last, page.limit + 1) if page.limit else []
     shown = found[: page.limit]
     return _page(
         {"repositories": shown}, "/v2/_catalog", page, shown[-1] if len(found) > len(shown) else None
     )
+
+
+async def list_pullable(services: Services, caller: Caller, after: str, limit: int) -> list[str]:
+    """At most `limit` repositories that the caller may pull from, bytewise after `after`, in order."""
+    found: list[str] = []
+    while len(found) < limit:
+        names = await list_repositories(services.db, after, PAGE_MAX)
+        found += await services.callers.keep_pullable(caller, names)
+        if len(names) < PAGE_MAX:
+            break
+        after = names[-1]
+        # a stranger's page may take many turns: others go in between
+        await asyncio.sleep(0)
+    return found[:limit]
 
 
 def _page(body: dict[str, object], path: str, page: Page, last: str | None) -> Reply:
@@ -113,4 +129,4 @@ async def ping(services: Services, request: Request, name: RepositoryName, refer
     return _json({}, b"application/json", [])
 
 
-__all__ = ["PAGE_MAX", "catalog", "ping", "referrers", "tags"]
+__all__ = ["PAGE_MAX", "catalog", "list_pullable", "ping", "referrers", "tags"]

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -12,7 +13,7 @@ from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.errors import BearerInvalid, CredentialsInvalid, PasswordRefused, RegistryError, TooManySignIns
 from moorage.identity.access import rows as access_rows
-from moorage.identity.access.deciding import Action, Decision, decide
+from moorage.identity.access.deciding import Action, Decision, Granted, Namespace, decide
 from moorage.identity.access.patterns import namespace_of
 from moorage.identity.accounts.attempts import Attempts, Means
 from moorage.identity.accounts.passwords import Passwords
@@ -109,10 +110,21 @@ class Callers:
         token = await self.read_token(name, secret, address)
         if token.kind == "refresh":
             raise CredentialsInvalid
+        return await self._by_account_of(token, address)
+
+    async def _by_account_of(self, token: Token, address: str) -> Caller:
         account = await find_account_by_id(self._db, token.account_id)
         if account is None or account.is_disabled:
             raise CredentialsInvalid
         return await self._caller("basic", account, address, token)
+
+    async def refresh(self, secret: str, address: str) -> Caller:
+        """The account of a token that a client keeps instead of a password.
+
+        Raises CredentialsInvalid (401), TooManySignIns (429).
+        """
+        token = await self.read_token(None, secret, address)
+        return await self._by_account_of(token, address)
 
     async def read_token(self, name: str | None, secret: str, address: str) -> Token:
         """The token with this secret, of this account where one is named.
@@ -148,7 +160,7 @@ class Callers:
             await self._db.write(work)
         except RegistryError as refusal:
             # a full disk shall not keep an administrator out
-            log.error("audit_failed", action=action, actor=actor.name, reason=str(refusal))  # noqa: TRY400 - told
+            log.error("audit_failed", action=action, actor=actor.name, reason=str(refusal))  # noqa: TRY400
 
     async def _by_bearer(self, text: str, address: str, at_ms: int) -> Caller:
         bearer = await self._read_bearer(text)
@@ -230,17 +242,37 @@ class Callers:
         """Whether the account, and the token that stands for it, may do this; and the rule."""
         if caller.is_unasked:
             return Decision(is_allowed=True, rule="the registry has no accounts yet, or this is its operator")
-        token = caller.token
-        if token is not None and token.scopes is not None:
-            is_in_scopes = token.allows(repository, action)
-            if not is_in_scopes or token.kind == "exchange":
-                verb = "has" if is_in_scopes else "does not have"
-                return Decision(
-                    is_in_scopes, f"token {token.id} ({token.name}) {verb} {action} on {repository}"
-                )
-        namespace = await access_rows.read_namespace(self._db, namespace_of(repository))
         grants = [] if caller.account is None else await access_rows.read_grants_for(self._db, caller.account)
-        return decide(caller.subject, repository, action, namespace, grants)
+        namespace = await access_rows.read_namespace(self._db, namespace_of(repository))
+        return _decide(caller, repository, action, namespace, grants)
+
+    async def keep_pullable(self, caller: Caller, repositories: Iterable[str]) -> list[str]:
+        """Those that the caller may pull from, whatever repositories its bearer token was given for."""
+        if caller.is_auditor:
+            return list(repositories)
+        grants = [] if caller.account is None else await access_rows.read_grants_for(self._db, caller.account)
+        namespaces: dict[str, Namespace | None] = {}
+        kept = []
+        for repository in repositories:
+            space = namespace_of(repository)
+            if space not in namespaces:
+                namespaces[space] = await access_rows.read_namespace(self._db, space)
+            if _decide(caller, repository, "pull", namespaces[space], grants).is_allowed:
+                kept.append(repository)
+        return kept
+
+
+def _decide(
+    caller: Caller, repository: str, action: Action, namespace: Namespace | None, grants: list[Granted]
+) -> Decision:
+    """The token that stands for the account first: it can only take away, unless it has rights of its own."""
+    token = caller.token
+    if token is not None and token.scopes is not None:
+        is_in_scopes = token.allows(repository, action)
+        if not is_in_scopes or token.kind == "exchange":
+            verb = "has" if is_in_scopes else "does not have"
+            return Decision(is_in_scopes, f"token {token.id} ({token.name}) {verb} {action} on {repository}")
+    return decide(caller.subject, repository, action, namespace, grants)
 
 
 def _read_basic(value: str) -> tuple[str, str]:
