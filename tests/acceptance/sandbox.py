@@ -31,6 +31,8 @@ PACKAGES = {
     "nsenter": "util-linux",
     "openssl": "openssl",
     "podman": "podman",
+    "node": "nodejs",
+    "npm": "npm",
     "skopeo": "skopeo",
     "unshare": "util-linux",
 }
