@@ -53,6 +53,7 @@ _PATHS_REMEMBERED = 4096
 _PATH_REMEMBERED_MAX_BYTES = 512
 _NO_NAME = RepositoryName("")
 _SIGNED_IN = frozenset({"basic", "bearer"})
+_NO_STORE: Header = (b"cache-control", b"private, no-store")
 _CACHED_BY_CLIENT: Header = (b"cache-control", b"private, max-age=31536000")
 
 _PING = {"GET": Endpoint(lists.ping, Needs.CALLER), "HEAD": Endpoint(lists.ping, Needs.CALLER)}
@@ -288,7 +289,7 @@ def _keep_private(reply: Reply) -> None:
             if value.startswith(b"max-age"):
                 reply.headers[at] = _CACHED_BY_CLIENT
             return
-    reply.headers.append(NO_STORE)
+    reply.headers.append(_NO_STORE)
 
 
 def _shown(raw: bytes) -> str:
