@@ -7,6 +7,7 @@ Everything here is stdlib and runs in any process; the rows run it in those of
 import hashlib
 import http.client
 import mmap
+import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,10 @@ class Address(NamedTuple):
     port: int
 
 
+class TlsAddress(Address):
+    """Where one listens that speaks TLS, by a certificate that nobody checks here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A whole reply; the names of `headers` are lower case."""
@@ -57,7 +62,7 @@ class Client:
     """One keep-alive connection."""
 
     def __init__(self, address: Address) -> None:
-        self._connection = http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT_S)
+        self._connection = _connect(address)
 
     def __enter__(self) -> Self:
         return self
@@ -165,6 +170,15 @@ class Client:
         if named != name:
             raise WrongReply(f"the upload of {name} was acknowledged as {named}")
         return name
+
+
+def _connect(address: Address) -> http.client.HTTPConnection:
+    if not isinstance(address, TlsAddress):
+        return http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT_S)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(address.host, address.port, timeout=_TIMEOUT_S, context=context)
 
 
 def push_blob(address: Address, repository: str, seed: str, size: int) -> Push:

@@ -8,6 +8,7 @@ from bench.memory import EndlessPush, ManyPulls
 from bench.stand import Row
 from bench.startup import Startup
 from bench.tags import TagPage
+from bench.tls import TlsBlobGet
 
 
 def make_rows() -> Sequence[Row]:
@@ -18,6 +19,7 @@ def make_rows() -> Sequence[Row]:
         ManifestHead(),
         SmallBlobGet(),
         BlobGet(),
+        TlsBlobGet(),
         BlobRanges(),
         BlobPush(),
         ManifestPush(),

@@ -13,7 +13,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from bench import processes
-from bench.client import Address, Client
+from bench.client import Address, Client, TlsAddress
 
 _ROOT = Path(__file__).resolve().parent.parent
 _READY_WITHIN_S = 120.0
@@ -74,12 +74,18 @@ class OwnServer(Server, ABC):
         self.folder = folder
         self.data = folder / "data"
         self.data.mkdir(parents=True)
+        self.certificate: Path | None = None
+        """A certificate and its key in one file: it is served by TLS then, from the next start on."""
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
     def command(self) -> list[str]:
         """Give the command that serves `data` at `address`."""
+
+    def environment(self) -> dict[str, str]:
+        """Give the environment of that command."""
+        return dict(os.environ)
 
     @abstractmethod
     def sibling(self, folder: Path) -> Self:
@@ -92,9 +98,10 @@ class OwnServer(Server, ABC):
 
     def start(self) -> float:
         """Start it and wait until it is ready; give the seconds from the one to the other."""
-        self.address = Address("127.0.0.1", _find_free_port())
+        kind = Address if self.certificate is None else TlsAddress
+        self.address = kind("127.0.0.1", _find_free_port())
         command = self.command()
-        environment = os.environ | {
+        environment = self.environment() | {
             "PYTHONPATH": os.pathsep.join([str(_ROOT / "src"), os.environ.get("PYTHONPATH", "")]).rstrip(":")
         }
         with self._log.open("ab") as log:
@@ -157,6 +164,13 @@ class Moorage(OwnServer):
         command = [sys.executable, "-m", "moorage", "serve", "--listen", listen, "--data", str(self.data)]
         return [*command, *self._arguments]
 
+    def environment(self) -> dict[str, str]:
+        """Add the certificate, which has no option on the command line."""
+        if self.certificate is None:
+            return super().environment()
+        paths = dict.fromkeys(("MOORAGE_TLS_CERTIFICATE", "MOORAGE_TLS_KEY"), str(self.certificate))
+        return super().environment() | paths
+
     def sibling(self, folder: Path) -> Self:
         """Make one like this, not started, with an empty data folder."""
         return type(self)(self.name, folder, self._arguments)
@@ -171,9 +185,10 @@ class DockerRegistry(OwnServer):
         """Write the configuration and give `docker-registry serve`."""
         config = self.folder / "config.yml"
         host, port = self.address
-        config.write_text(
-            _DOCKER_REGISTRY_CONFIG.format(data=self.data, host=host, port=port), encoding="utf-8"
-        )
+        text = _DOCKER_REGISTRY_CONFIG.format(data=self.data, host=host, port=port)
+        if self.certificate is not None:
+            text += f"  tls:\n    certificate: {self.certificate}\n    key: {self.certificate}\n"
+        config.write_text(text, encoding="utf-8")
         return ["docker-registry", "serve", str(config)]
 
     def sibling(self, folder: Path) -> Self:

@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -37,6 +38,14 @@ def find_free_port() -> int:
         return port
 
 
+def trusting_nobody() -> ssl.SSLContext:
+    """A client that takes any certificate: for tests of something else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 class ServerError(Exception):
     """The server did not start, or ended on its own; the message carries what it printed."""
 
@@ -45,24 +54,32 @@ class ServerProcess:
     """`moorage serve` on a loopback port, in a process group of its own.
 
     `args` follow `serve --listen ... --data ...`. `env` is added to this process's environment,
-    from which every MOORAGE_* setting is taken out first. Use it as a context manager, or call
-    `start` and, whatever happens, `terminate`.
+    from which every MOORAGE_* setting is taken out first. With `is_tls` it serves by TLS on loopback.
+    Use it as a context manager, or call `start` and, whatever happens, `terminate`.
     """
 
     def __init__(
-        self, data_dir: Path, *args: str, env: Mapping[str, str] | None = None, port: int | None = None
+        self,
+        data_dir: Path,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        is_tls: bool = False,
     ) -> None:
         self.data_dir = data_dir
+        self.host = host
         self.port = port or find_free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        self.url = f"http://{self.address}"
+        self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self.url = f"{'https' if is_tls else 'http'}://{self.address}"
+        self._is_tls = is_tls
         self.log_path = data_dir.with_name(f"{data_dir.name}.stderr")
         self._command = [
             *(sys.executable, "-m", "moorage", "serve"),
             *("--listen", self.address, "--data", str(data_dir), *args),
         ]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MOORAGE_")}
-        self._env = {**inherited, **(env or {})}
+        self._env = {**inherited, **({"MOORAGE_TLS_MODE": "always"} if is_tls else {}), **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -106,7 +123,10 @@ class ServerProcess:
 
     def is_ready(self) -> bool:
         """Tell whether GET /readyz answers 200 now."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=2)
+        if self._is_tls:
+            context = trusting_nobody()
+            connection = http.client.HTTPSConnection(self.host, self.port, timeout=2, context=context)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == http.HTTPStatus.OK

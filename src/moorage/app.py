@@ -6,15 +6,19 @@ import gc
 import os
 import resource
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
 import uvloop
 
 from moorage import logs
+from moorage.api.arrivals import ArrivalLog
 from moorage.api.dispatch import Dispatcher
 from moorage.api.fronts import Fronts
 from moorage.api.gate import Gate
@@ -22,6 +26,11 @@ from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2.errors import refuse
 from moorage.api.v2.services import Services
+from moorage.certificates import keeping
+from moorage.certificates.authority import fingerprint
+from moorage.certificates.choice import uses_tls
+from moorage.certificates.keeping import CertificateRefused, OwnCertificate, find_own
+from moorage.certificates.serving import ServerCertificate
 from moorage.config import Settings
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
@@ -29,16 +38,21 @@ from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
 from moorage.identity.accounts.passwords import Passwords
 from moorage.identity.callers.callers import Callers
+from moorage.identity.managing.first_admin import make_claim
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
 from moorage.registry.uploads.uploading import Uploads
 from moorage.server.connection import Connection
+from moorage.server.exchange import head
 from moorage.server.limits import Limits
+from moorage.server.tls import Arrivals, TlsListener
 from moorage.server.worker import Worker
 from moorage.server.workers import Workers, listen
 from moorage.storage.filesystem import FilesystemStore
+from moorage.web.routes import PAGES
+from moorage.web.trust import TrustPages
 
 _DISK_THREADS = 16
 _BACKLOG = 4096
@@ -52,6 +66,27 @@ class StartRefused(Exception):
     """The registry cannot start; the sentence says why and what to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What certificate there is; `own` is None when the operator brings it."""
+
+    certificate: Path
+    key: Path
+    own: OwnCertificate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a person is told once the address is taken."""
+
+    at: str
+    is_tls: bool
+    fingerprint: str | None
+    """Of the root certificate that clients are to trust; None when it is not Moorage's."""
+    claim: str | None
+    """The secret by which the first administrator comes in; None when there is someone already."""
+
+
 @asynccontextmanager
 async def open_registry(
     settings: Settings,
@@ -59,6 +94,7 @@ async def open_registry(
     metrics: Metrics,
     attempts: Attempts,
     disk_threads: int = _DISK_THREADS,
+    trust: TrustPages | None = None,
 ) -> AsyncIterator[Dispatcher]:
     """The ASGI application of one worker process, its database and threads open until the end."""
     threads = ThreadPoolExecutor(disk_threads, thread_name_prefix="disk")
@@ -77,14 +113,14 @@ async def open_registry(
     )
     blobs = BlobServer(db, store, threads, second_digests)
     services = Services(settings, db, store, blobs, uploads, callers, passwords, gate)
-    await rotate_if_due(db)
+    await _make_key(db)
     lock = settings.storage.data / "sweep.lock"
     tasks = [
         asyncio.create_task(Sweep(lock, db, uploads, second_digests).run()),
         asyncio.create_task(_record_uses(callers)),
     ]
     try:
-        yield Dispatcher(services, Operations(services, health, metrics), metrics)
+        yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
     finally:
         for task in tasks:
             task.cancel()
@@ -92,6 +128,14 @@ async def open_registry(
         passwords.close()
         threads.shutdown()
         db.close()
+
+
+async def _make_key(db: sqlite.SqliteDatabase) -> None:
+    """A key to sign bearer tokens with. Without room for one, what needs no new token goes on."""
+    try:
+        await rotate_if_due(db)
+    except RegistryError as refusal:
+        log.warning("key_not_made", reason=str(refusal))
 
 
 async def _record_uses(callers: Callers) -> None:
@@ -104,24 +148,67 @@ async def _record_uses(callers: Callers) -> None:
             log.warning("token_uses_lost", reason=str(refusal))
 
 
-async def _work(
-    index: int, own: socket.socket, settings: Settings, health: Health, metrics: Metrics, attempts: Attempts
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What is made before the workers are forked, and seen by all of them."""
+
+    health: Health
+    metrics: Metrics
+    attempts: Attempts
+
+
+async def _work(index: int, own: socket.socket, settings: Settings, tls: Tls | None, shared: Shared) -> None:
     """One worker process, from its listening socket to the last reply; cancelled when it shall stop."""
-    metrics.claim_row(index)
+    shared.metrics.claim_row(index)
     # what is loaded by now stays: looking through it again and again costs a tenth of a push
     gc.freeze()
     gc.set_threshold(_GARBAGE_EVERY)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_failure)
-    async with open_registry(settings, health, metrics, attempts) as application:
+    trust = None if tls is None else _trust_pages(tls, own)
+    async with open_registry(
+        settings, shared.health, shared.metrics, shared.attempts, trust=trust
+    ) as application:
         worker = Worker(application, _limits(settings), refuse)
-        server = await loop.create_server(lambda: Connection(worker), sock=own, backlog=_BACKLOG)
-        try:
-            await worker.watch()
-        finally:
-            server.close()
-            await worker.stop()
+        if tls is None:
+            server = await loop.create_server(lambda: Connection(worker), sock=own, backlog=_BACKLOG)
+            await _serve_until_cancelled(worker, server.close)
+            return
+        certificate = ServerCertificate(tls.certificate, tls.key)
+        watching = loop.create_task(certificate.watch())
+        listener = TlsListener(own, _arrivals(worker, certificate, ArrivalLog(shared.metrics)))
+        await _serve_until_cancelled(worker, listener.close)
+        watching.cancel()
+
+
+def _trust_pages(tls: Tls, own: socket.socket) -> TrustPages:
+    certificate = tls.own
+    if certificate is None:
+        return TrustPages(_address_of(own), None)
+
+    # as it is when it is asked for: it may have been renewed
+    return TrustPages(_address_of(own), lambda: certificate.read_authority().der)
+
+
+def _address_of(own: socket.socket) -> str:
+    host, port = own.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _serve_until_cancelled(worker: Worker, close: Callable[[], None]) -> None:
+    try:
+        await worker.watch()
+    finally:
+        close()
+        await worker.stop()
+
+
+def _arrivals(worker: Worker, certificate: ServerCertificate, said: ArrivalLog) -> Arrivals:
+    def answer_plain(client: str) -> bytes:
+        status, headers, body = said.refuse_plain(client)
+        return head(status, headers, worker.date(), is_kept=False) + body
+
+    return Arrivals(worker, lambda: certificate.context, answer_plain, said.handshake_failed)
 
 
 def _log_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -174,16 +261,65 @@ def prepare(settings: Settings) -> int:
     return lock
 
 
-def serve(settings: Settings, greet: Callable[[str], None]) -> int:
+def prepare_tls(settings: Settings) -> tuple[Tls, str | None]:
+    """The certificate, made if it has to be; and the fingerprint of Moorage's own root.
+
+    Raises StartRefused.
+    """
+    brought, key = settings.tls.certificate, settings.tls.key
+    try:
+        if brought is not None and key is not None:
+            ServerCertificate(brought, key)
+            return Tls(brought, key), None
+        own = find_own(settings.storage.data, settings.tls.names)
+        root = own.prepare()
+        tls = Tls(own.server_path, own.server_path, own)
+        ServerCertificate(tls.certificate, tls.key)
+        return tls, fingerprint(root.certificate)
+    except CertificateRefused as refusal:
+        raise StartRefused(str(refusal)) from refusal
+    except OSError as error:
+        raise StartRefused(
+            f"cannot write the certificate to {settings.storage.data}: {error.strerror}. Mend the folder."
+        ) from error
+
+
+async def _make_claim(settings: Settings) -> str | None:
+    """The secret by which the first administrator comes in; None when there is someone already."""
+    db = sqlite.SqliteDatabase(settings.storage.database, Health())
+    try:
+        return await make_claim(db)
+    finally:
+        db.close()
+
+
+def _chore(tls: Tls | None) -> Callable[[], None]:
+    """What the parent does once a minute: look after its own certificate."""
+    if tls is None or tls.own is None:
+        return lambda: None
+    own, due = tls.own, time.monotonic() + keeping.EVERY_S
+
+    def keep() -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            own.keep()
+            due = time.monotonic() + keeping.EVERY_S
+
+    return keep
+
+
+def serve(settings: Settings, greet: Callable[[Started], None]) -> int:
     """Serve until SIGTERM or SIGINT; requests under way may end first. The process's exit code.
 
-    `greet` is told the address once it is taken.
+    `greet` is told once the address is taken.
 
     Raises StartRefused.
     """
     logs.configure(settings.log)
     lock = prepare(settings)
     _raise_file_limit()
+    tls, root = prepare_tls(settings) if uses_tls(settings) else (None, None)
+    claim = None if settings.server.is_local else asyncio.run(_make_claim(settings))
     count = settings.server.worker_count
     try:
         sockets = listen(settings.server.host, settings.server.port, count)
@@ -191,18 +327,26 @@ def serve(settings: Settings, greet: Callable[[str], None]) -> int:
         raise StartRefused(
             f"cannot listen on {settings.server.listen}: {error.strerror}. Choose another with --listen."
         ) from error
-    health, metrics, attempts = Health(), Metrics(count), Attempts()
+    shared = Shared(Health(), Metrics(count), Attempts())
     workers = Workers(
         sockets,
-        lambda index, own: _work(index, own, settings, health, metrics, attempts),
+        lambda index, own: _work(index, own, settings, tls, shared),
         uvloop.new_event_loop,
         settings.server.drain.total_seconds(),
         log.warning,
+        _chore(tls),
     )
-    host, port = sockets[0].getsockname()[:2]
-    listen_at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    greet(listen_at)
-    log.info("registry_started", listen=listen_at, data=str(settings.storage.data), workers=count)
+    listen_at = _address_of(sockets[0])
+    greet(Started(listen_at, tls is not None, root, claim))
+    log.info(
+        "registry_started",
+        listen=listen_at,
+        data=str(settings.storage.data),
+        workers=count,
+        tls=tls is not None,
+    )
+    if tls is None and not settings.server.is_loopback:
+        log.warning("serving_insecure_http", listen=listen_at)
     code = workers.run()
     log.info("registry_stopped")
     os.close(lock)

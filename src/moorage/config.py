@@ -52,11 +52,23 @@ class ServerSettings:
     drain: timedelta = setting(
         timedelta(seconds=30), "After SIGTERM, how long requests under way may take before they are cut."
     )
+    insecure_http: bool = setting(
+        False,  # noqa: FBT003
+        "Plain HTTP also beyond loopback: everyone on the way can read all and put other images in.",
+    )
 
     @property
     def host(self) -> str:
         """The address, without the brackets of IPv6."""
         return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     @property
     def port(self) -> int:
@@ -66,11 +78,7 @@ class ServerSettings:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can come in: a loopback address, and no proxy is known of."""
-        try:
-            is_loopback = self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-        return is_loopback and not self.public and not self.proxies
+        return self.is_loopback and not self.public and not self.proxies
 
     @property
     def worker_count(self) -> int:
@@ -97,6 +105,40 @@ class ServerSettings:
                 found.append(("proxies", f"want an address or a network, as 10.0.0.0/8; this is {each!r}"))
         if not timedelta(seconds=1) <= self.drain <= timedelta(minutes=30):
             found.append(("drain", "want 1s to 30m"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How the line is encrypted."""
+
+    mode: str = setting(
+        "auto",
+        "When to encrypt. auto: wherever others than this machine can connect; always: on loopback too.",
+    )
+    certificate: Path | None = setting(
+        None, "A certificate of your own, PEM, with those that lead to its root. Unset: Moorage makes one."
+    )
+    key: Path | None = setting(None, "The certificate's key, PEM, without a password.")
+    names: tuple[str, ...] = setting(
+        (), "More host names and addresses that Moorage's own certificate is to be for."
+    )
+
+    @property
+    def is_always(self) -> bool:
+        """Whether there is TLS on loopback too."""
+        return self.mode == "always" or self.certificate is not None
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if self.mode not in {"auto", "always"}:
+            found.append(("mode", "want auto or always"))
+        if (self.certificate is None) != (self.key is None):
+            missing, present = ("key", "certificate") if self.key is None else ("certificate", "key")
+            found.append((missing, f"want a path too, as tls.{present} has one"))
+        if self.certificate is not None and self.names:
+            found.append(("names", "are for Moorage's own certificate; tls.certificate names another"))
         return found
 
 
@@ -253,6 +295,7 @@ class Settings:
     """All sections."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     uploads: UploadSettings = field(default_factory=UploadSettings)
     manifests: ManifestSettings = field(default_factory=ManifestSettings)

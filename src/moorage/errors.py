@@ -17,6 +17,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       AccountNameInvalid NameTaken PasswordInvalid PatternInvalid ActionsInvalid LastAdmin
       AccountUnknown GroupUnknown NamespaceUnknown GrantUnknown TokenUnknown     accounts and what they may do
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
+      HttpsRequired                                                   what is no TLS, where TLS is spoken
       StorageFailed ContentDamaged                                    the disk failed, or had failed
       Unavailable                                                     not now
         StorageReadOnly StorageFull DatabaseBusy DatabaseFull
@@ -234,6 +235,12 @@ class RequestInvalid(RegistryError):
     """What came is not HTTP/1.1, or could be read in two ways."""
 
     status, code, message = 400, "UNSUPPORTED", "malformed HTTP request"
+
+
+class HttpsRequired(RegistryError):
+    """Plain HTTP came to a port that speaks TLS."""
+
+    status, code, message = 400, "UNSUPPORTED", "this is an HTTPS address: use https:// in place of http://"
 
 
 class TooManyRequests(RegistryError):

@@ -1,12 +1,10 @@
 """What is sent to the API and is not as it is described; what must not be shown."""
 
-import json
-
 import pytest
 
 from moorage.api.gate import Needs
 from moorage.api.manage.table import TABLE
-from tests.api.client import ADMIN, PASSWORD, Person, codes, person
+from tests.api.client import ADMIN, PASSWORD, Person, basic, codes, person
 from tests.registry.in_process import InProcess
 
 
@@ -71,7 +69,7 @@ def test_field_deep_in_a_document_is_named(admin: Person) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Alice", "a b", "alice ", "аlice", "admin\u200b", "a/b", "..", "everyone", ""]
+    "name", ["Alice", "a b", "alice ", "\u0430lice", "admin\u200b", "a/b", "..", "everyone", ""]
 )
 def test_name_that_is_not_plain_is_refused(admin: Person, name: str) -> None:
     assert admin.ask("POST", "/accounts", {"name": name}).status == 400
@@ -96,8 +94,6 @@ def test_document_of_more_than_a_mebibyte_is_refused(admin: Person) -> None:
         "/accounts/alice/x.css",
         "/tokens/01",
         "/tokens/-1",
-    ]
-    + [
         "/tokens/x",
         "/tokens/1/",
         "/accounts/a%2Fb",
@@ -105,14 +101,16 @@ def test_document_of_more_than_a_mebibyte_is_refused(admin: Person) -> None:
         "/accounts/%ff",
         "//whoami",
         "/openapixjson",
-    ]
-    + [f"/tokens/{10**18}", "/%77hoami/x", "/groups/x/members"],
+        f"/tokens/{10**18}",
+        "/%77hoami/x",
+        "/groups/x/members",
+    ],
 )
 def test_path_that_is_none_is_not_there_and_not_kept(alice: Person, path: str) -> None:
     """B103: nothing of the caller's is shown at a path that a cache takes for a picture or a style."""
     refused = alice.ask("GET", path)
 
-    assert (refused.status, refused["cache-control"]) == (404, "no-store")
+    assert (refused.status, refused["cache-control"]) == (404, "private, no-store")
     assert b"alice" not in refused.body
 
 
@@ -123,21 +121,8 @@ def test_method_that_a_path_does_not_take_is_refused_with_those_it_does(alice: P
     assert alice.ask("POST", "/tokens/1")["allow"] == "GET, DELETE"
 
 
-def test_everything_but_the_document_needs_someone_who_signed_in(registry: InProcess, admin: Person) -> None:
-    stranger = Person(registry, secret=None)
-    for route in TABLE:
-        path = route.path.replace("{id}", "1").replace("{name...}", "alice/app")
-        reply = stranger.ask(route.method, path.replace("{name}", ADMIN).replace("{account}", ADMIN), {})
-        if route.needs is Needs.NOTHING:
-            assert reply.status == 200
-        else:
-            assert (reply.status, reply["www-authenticate"][:5]) == (401, "Basic"), route.path
-
-
 def test_change_from_another_site_is_refused(registry: InProcess, admin: Person) -> None:
     assert admin.secret is not None
-    from tests.api.client import basic
-
     headers = [basic(ADMIN, admin.secret), ("Origin", "https://evil.example"), ("Host", "127.0.0.1:5000")]
     refused = registry.send("POST", "/api/v1/groups", b'{"name":"ops"}', headers)
 
@@ -160,31 +145,3 @@ def test_read_only_administrator_is_shown_no_secret(admin: Person, alice: Person
     shown = b"".join(auditor.bodies).decode()
     assert len(auditor.bodies) > 15
     assert [each for each in secrets if each in shown] == []
-
-
-def test_change_by_a_read_only_administrator_is_refused(
-    admin: Person, alice: Person, auditor: Person
-) -> None:
-    alice.post("/grants", to="everyone", pattern="alice/*", actions=["pull"])
-    alice.post("/tokens", name="laptop")
-    alice.post("/repositories", name="alice/app")
-    before = json.loads(admin.ask("GET", "/audit?n=1").body)["items"][0]["id"]
-    bodies = {
-        "/accounts": {"name": "eve"},
-        "/groups": {"name": "eve"},
-        "/namespaces": {"name": "eve"},
-        "/repositories": {"name": "alice/eve"},
-        "/grants": {"to": "account watch", "pattern": "alice/*", "actions": ["push"]},
-        "/tokens": {"name": "x", "account": "alice"},
-        "/accounts/{name}": {"role": "admin"},
-        "/accounts/{name}/password": {"password": PASSWORD},
-        "/namespaces/{name}": {"visibility": "public"},
-    }
-    for route in TABLE:
-        if route.method == "GET":
-            continue
-        path = route.path.replace("{id}", "1").replace("{name...}", "alice/app").replace("{account}", "alice")
-        refused = auditor.ask(route.method, path.replace("{name}", "alice"), bodies.get(route.path))
-        assert refused.status == 403, route.path
-    rows = admin.get(f"/audit?after={before}")["items"]
-    assert [each for each in rows if each["outcome"] == "allowed" and each["action"] != "sign-in"] == []

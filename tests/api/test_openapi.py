@@ -54,7 +54,7 @@ def test_program_that_reads_the_document_finds_no_fault(tmp_path: Path) -> None:
         command = [
             str(Path(sys.executable).with_name("schemathesis")),
             *("run", f"{server.url}/api/v1/openapi.json", "--auth", f"{ADMIN}:{PASSWORD}"),
-            *("--generation-deterministic", "--max-examples", "10", "--phases", "coverage,fuzzing"),
+            *("--generation-deterministic", "--max-examples", "5", "--phases", "coverage,fuzzing"),
             *("--checks", CHECKS, "--no-color"),
         ]
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)

@@ -8,14 +8,14 @@ the route's, so a repository may have any of them in its name.
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 import structlog
 
 from moorage.api import signing_in
-from moorage.api.exchange import NO_STORE, Receive, Reply, Request, Scope, Send, decode_segment
+from moorage.api.exchange import Header, Receive, Reply, Request, Scope, Send, decode_segment
 from moorage.api.gate import Needs
 from moorage.api.manage import answering
 from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
@@ -45,10 +45,16 @@ class Endpoint(NamedTuple):
     needs: Needs
 
 
+Pages = Mapping[bytes, Mapping[str, Endpoint]]
+"""What a browser opens, by path and method."""
+
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _PATHS_REMEMBERED = 4096
 _PATH_REMEMBERED_MAX_BYTES = 512
 _NO_NAME = RepositoryName("")
+_SIGNED_IN = frozenset({"basic", "bearer"})
+_NO_STORE: Header = (b"cache-control", b"private, no-store")
+_CACHED_BY_CLIENT: Header = (b"cache-control", b"private, max-age=31536000")
 
 _PING = {"GET": Endpoint(lists.ping, Needs.CALLER), "HEAD": Endpoint(lists.ping, Needs.CALLER)}
 _CATALOG = {"GET": Endpoint(lists.catalog, Needs.CATALOG)}
@@ -90,8 +96,9 @@ log = structlog.get_logger()
 class Dispatcher:
     """The ASGI application of one worker."""
 
-    def __init__(self, services: Services, operations: Operations, metrics: Metrics) -> None:
+    def __init__(self, services: Services, operations: Operations, metrics: Metrics, pages: Pages) -> None:
         self._services = services
+        self._pages = pages
         self._operations = operations
         self._metrics = metrics
         limits = services.settings.limits
@@ -104,10 +111,13 @@ class Dispatcher:
         started = time.perf_counter()
         request = Request(scope, receive, self._body_idle_s, self._body_rate)
         route, name = "unknown", None
+        endpoints: Mapping[str, Endpoint]
         try:
             path = scope["raw_path"]
             find = _find_remembered if len(path) <= _PATH_REMEMBERED_MAX_BYTES else _find
             route, name, reference, endpoints = find(path)
+            if route == "operations" and path in self._pages:
+                route, endpoints = "pages", self._pages[path]
             if endpoints:
                 _check_method(request.method, endpoints)
                 _check_origin(request)
@@ -126,8 +136,8 @@ class Dispatcher:
         except Exception:
             log.exception("request_failed", method=request.method, path=_shown(scope["raw_path"]))
             reply = render(RegistryError())
-        if route == "manage":
-            reply.headers.append(NO_STORE)
+        if route == "manage" or request.caller.means in _SIGNED_IN:
+            _keep_private(reply)
         sent = await self._send(reply, request, send)
         elapsed = time.perf_counter() - started
         status_class = reply.status // 100 - 1 if sent >= 0 else CUT
@@ -270,6 +280,16 @@ def _check_origin(request: Request) -> None:
         return
     if origin.partition(b"://")[2] != request.headers.get(b"host"):
         raise Denied(reason="a request from another site")
+
+
+def _keep_private(reply: Reply) -> None:
+    """Let no cache on the way keep what one client was given for another; content by digest a client may."""
+    for at, (name, value) in enumerate(reply.headers):
+        if name == b"cache-control":
+            if value.startswith(b"max-age"):
+                reply.headers[at] = _CACHED_BY_CLIENT
+            return
+    reply.headers.append(_NO_STORE)
 
 
 def _shown(raw: bytes) -> str:

@@ -14,7 +14,11 @@ from urllib.parse import urlsplit
 from moorage.api.exchange import Request
 from moorage.config import ServerSettings
 
-_FOR = re.compile(r"""for="?\[?([0-9A-Fa-f:.]+)\]?(?::[0-9]+)?"?""", re.ASCII | re.IGNORECASE)
+# the directive, not the same letters in another's value: a client chooses its Host
+_FOR = re.compile(
+    r"""(?:^|;)\s*for="?(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<v4>[0-9.]+))(?::[0-9]+)?"?\s*(?:;|$)""",
+    re.ASCII | re.IGNORECASE,
+)
 _HOST = re.compile(r"[A-Za-z0-9._\-\[\]:]{1,255}", re.ASCII)
 _DIRECTIVE = r'(?:^|;)\s*{}="?([^";,]+)"?'
 
@@ -42,7 +46,7 @@ class Fronts:
             return peer
         forwarded = request.header(b"forwarded")
         chain = (
-            _FOR.findall(forwarded)
+            [_client_of(each) for each in forwarded.split(",")]
             if forwarded is not None
             else [each.strip() for each in (request.header(b"x-forwarded-for") or "").split(",")]
         )
@@ -86,6 +90,12 @@ class Fronts:
         return ("https" if scheme.lower() == "https" else "http"), host
 
 
+def _client_of(element: str) -> str:
+    """The address in one element of `Forwarded`; "" for one that names none, or is cut within quotes."""
+    match = _FOR.search(element)
+    return "" if match is None or element.count('"') % 2 else match["v6"] or match["v4"]
+
+
 def _directive(element: str, name: str) -> str | None:
     match = re.search(_DIRECTIVE.format(name), element, re.IGNORECASE)
     return match[1].strip() if match else None
@@ -103,6 +113,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
+@lru_cache(1024)
 def _is_loopback(address: str) -> bool:
     try:
         ip = ipaddress.ip_address(address)

@@ -100,7 +100,7 @@ class Gate:
         """Who every caller is: for a gate that no one reaches over a network."""
         self._key = secrets.token_bytes(16)
         self._version = -1
-        self._admitted: dict[tuple[bytes, str, Needs, str], Caller] = {}
+        self._admitted: dict[tuple[bytes, str, Needs, str, bool], Caller] = {}
         self._denied: dict[tuple[str, str, str], int] = {}
 
     async def admit(self, request: Request, needs: Needs, name: RepositoryName, reference: str) -> Caller:
@@ -122,7 +122,8 @@ class Gate:
         raw = request.headers.get(b"authorization", b"")
         # the header is a secret: what is remembered of it is of no use to anyone else
         mark = hashlib.blake2b(raw, digest_size=16, key=self._key).digest() if raw else b""
-        place = (mark, name, needs, request.scope["scheme"])
+        # where from and over what line matters too: to a password in plain, and to the audit
+        place = (mark, name, needs, self._fronts.address(request), self._fronts.is_plain(request))
         caller = self._admitted.get(place)
         if caller is None or caller.until_ms <= now_ms():
             caller = await self._find(request, raw, needs, name, reference)

@@ -38,7 +38,8 @@ _BYTES_IN = _REQUESTS + len(ROUTES) * len(METHODS) * len(STATUSES)
 _BYTES_OUT = _BYTES_IN + len(ROUTES)
 _SECONDS = _BYTES_OUT + len(ROUTES)
 _BUCKETS = _SECONDS + len(ROUTES)
-_CELLS = _BUCKETS + len(ROUTES) * (len(BUCKETS_S) + 1)
+_PLAIN = _BUCKETS + len(ROUTES) * (len(BUCKETS_S) + 1)
+_CELLS = _PLAIN + 1
 
 _METHOD_INDEX = {method: index for index, method in enumerate(METHODS)}
 ROUTE_INDEX = {route: index for index, route in enumerate(ROUTES)}
@@ -72,6 +73,10 @@ class Metrics:
         if bytes_out:
             cells[row + _BYTES_OUT + route] += bytes_out
 
+    def count_plain(self) -> None:
+        """Add a connection that spoke plain HTTP where TLS is spoken."""
+        self._cells[self._row + _PLAIN] += 1
+
     def rows(self) -> Iterator[tuple[str, list[int]]]:
         """Each worker's number and cells."""
         for worker in range(self.workers):
@@ -101,13 +106,17 @@ class RegistryCollector(Collector):
             "From a request's headers to its reply's last byte.",
             labels=["worker", "route"],
         )
+        plain = CounterMetricFamily(
+            "moorage_plain_http_on_tls_port", "Connections that spoke plain HTTP to TLS.", labels=["worker"]
+        )
         for worker, cells in self._metrics.rows():
+            plain.add_metric([worker], cells[_PLAIN])
             for index, route in enumerate(ROUTES):
                 _add_requests(requests, worker, index, cells)
                 bytes_in.add_metric([worker, route], cells[_BYTES_IN + index])
                 bytes_out.add_metric([worker, route], cells[_BYTES_OUT + index])
                 _add_seconds(seconds, worker, index, cells)
-        yield from (requests, bytes_in, bytes_out, seconds)
+        yield from (requests, bytes_in, bytes_out, seconds, plain)
         for name, (help_text, value) in self._gauges.items():
             yield GaugeMetricFamily(name, help_text, value=value)
 

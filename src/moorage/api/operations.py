@@ -1,10 +1,12 @@
-"""What those who run the registry ask of it: /healthz, /readyz, /metrics."""
+"""What those who run the registry ask of it: /healthz, /readyz, /metrics; and /trust, for its clients."""
+
+from typing import Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from moorage.api.exchange import NOSNIFF, Reply, Request
+from moorage.api.exchange import NOSNIFF, Header, Reply, Request
 from moorage.api.gate import Needs
 from moorage.api.metrics import Metrics, RegistryCollector
 from moorage.api.v2.services import Services
@@ -14,35 +16,74 @@ from moorage.oci.names import RepositoryName
 from moorage.registry.blobs.rows import get_total
 from moorage.registry.uploads.rows import count
 
+NEEDS = {b"/healthz": Needs.NOTHING, b"/readyz": Needs.NOTHING, b"/metrics": Needs.AUDITOR}
+"""The paths, and what each needs of its caller."""
+
 _NO_NAME = RepositoryName("")
+
+
+class TrustPages(Protocol):
+    """How clients come to trust this registry's certificate."""
+
+    def answer(self, path: bytes, host: str, accept: str) -> tuple[bytes, bytes] | None:
+        """Content type and body; None when there is nothing at this path."""
+        ...
+
+    @property
+    def policy(self) -> Header:
+        """What a browser may load for them."""
+        ...
 
 
 class Operations:
     """Answers for the whole registry, whichever worker is asked."""
 
-    def __init__(self, services: Services, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self, services: Services, health: Health, metrics: Metrics, trust: TrustPages | None = None
+    ) -> None:
+        """`trust` is None where there is no TLS."""
+        self._trust = trust
         self._services = services
         self._health = health
         self._metrics = metrics
 
     async def answer(self, request: Request, path: bytes) -> Reply:
-        """One of the three paths.
+        """One of these paths.
 
         Raises RouteUnknown (404), MethodNotAllowed (405), and what the gate raises.
         """
         answers = {
-            b"/healthz": (self._alive, Needs.NOTHING),
-            b"/readyz": (self._ready, Needs.NOTHING),
-            b"/metrics": (self._measured, Needs.AUDITOR),
+            b"/healthz": self._alive,
+            b"/readyz": self._ready,
+            b"/metrics": self._measured,
         }
-        if path not in answers:
+        page = None if path in NEEDS else self._trust_page(request, path)
+        if path not in NEEDS and page is None:
             raise RouteUnknown(hint="the registry is under /v2/")
         if request.method not in {"GET", "HEAD"}:
             raise MethodNotAllowed(allow="GET, HEAD")
-        answer, needs = answers[path]
-        if needs is not Needs.NOTHING:
-            await self._services.gate.admit(request, needs, _NO_NAME, "")
-        return await answer()
+        if page is not None:
+            return page
+        if NEEDS[path] is not Needs.NOTHING:
+            await self._services.gate.admit(request, NEEDS[path], _NO_NAME, "")
+        return await answers[path]()
+
+    def _trust_page(self, request: Request, path: bytes) -> Reply | None:
+        if self._trust is None or not path.startswith(b"/trust"):
+            return None
+        found = self._trust.answer(path, request.header(b"host") or "", request.header(b"accept") or "")
+        if found is None:
+            return None
+        kind, body = found
+        headers = [
+            (b"content-type", kind),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"vary", b"accept"),
+            self._trust.policy,
+            NOSNIFF,
+        ]
+        return Reply(200, headers, body)
 
     @staticmethod
     async def _alive() -> Reply:

@@ -18,7 +18,6 @@ from moorage.clock import now_ms
 from moorage.database import Transaction
 from moorage.errors import BodyTooLarge, CredentialsInvalid, MethodNotAllowed, ServiceInvalid, Unauthorized
 from moorage.identity.access.deciding import ACTIONS
-from moorage.identity.accounts.rows import find_account_by_id
 from moorage.identity.callers.caller import Caller
 from moorage.identity.tokens.bearer import SERVICE
 from moorage.identity.tokens.rows import insert_token, make_secret
@@ -86,18 +85,10 @@ async def _post(services: Services, request: Request) -> Reply:
             return await _give(services, caller, fields, may_keep=may_keep)
         case "refresh_token":
             secret = form.get("refresh_token", "")
-            caller = await _refreshed(services, secret, address)
+            caller = await services.callers.refresh(secret, address)
             return await _give(services, caller, fields, kept=secret)
         case _:
             raise ServiceInvalid(reason="want grant_type=password or refresh_token")
-
-
-async def _refreshed(services: Services, secret: str, address: str) -> Caller:
-    token = await services.callers.read_token(None, secret, address)
-    account = await find_account_by_id(services.db, token.account_id)
-    if account is None or account.is_disabled:
-        raise CredentialsInvalid
-    return Caller("basic", address, account, token=token)
 
 
 async def _form(request: Request) -> Fields:

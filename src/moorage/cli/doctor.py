@@ -8,15 +8,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 import typer
 
+from moorage.certificates.choice import uses_tls
+from moorage.cli.serve import INSECURE
 from moorage.cli.settings import ConfigOption, DataOption, ListenOption, load_or_exit
 from moorage.config import GIB, MIB, Settings
 
 _SYNC_SLOW_S = 0.1
 _FILES_MIN = 4096
+_EXPIRY_NEAR = timedelta(days=14)
 _MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
 
 
@@ -36,9 +40,9 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:
-    """Check settings, folder, disk, database and port; exit 1 when something must be mended."""
+    """Check settings, folder, disk, database, port and certificate; exit 1 when something must be mended."""
     settings = load_or_exit(config, listen, data)
-    checks: list[Callable[[Settings], Finding]] = [_folder, _disk, _sync, _database, _port, _files]
+    checks: list[Callable[[Settings], Finding]] = [_folder, _disk, _sync, _database, _port, _files, _line]
     findings = [check(settings) for check in checks]
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -147,3 +151,27 @@ def _files(settings: Settings) -> Finding:
             "files", "warning", f"{hard} open files allowed; raise the limit to {needed} (ulimit -Hn)"
         )
     return Finding("files", "ok", f"{hard} open files allowed")
+
+
+def _line(settings: Settings) -> Finding:
+    """Whether the line is encrypted, and by a certificate that can be used."""
+    if not uses_tls(settings):
+        if settings.server.is_loopback:
+            return Finding("tls", "ok", "plain HTTP, on this machine only")
+        return Finding("tls", "warning", f"server.insecure_http is on. {INSECURE}")
+    from moorage.certificates.keeping import CertificateRefused
+    from moorage.certificates.serving import ServerCertificate
+
+    own = settings.storage.data / "tls" / "server.pem"
+    certificate = settings.tls.certificate or own
+    if certificate == own and not own.exists():
+        return Finding("tls", "ok", "the first start makes a certificate")
+    try:
+        loaded = ServerCertificate(certificate, settings.tls.key or own)
+    except CertificateRefused as refusal:
+        return Finding("tls", "problem", str(refusal))
+    left = loaded.expires_at - datetime.now(UTC)
+    said = f"{certificate} for {loaded.names}, until {loaded.expires_at:%Y-%m-%d}"
+    if left < _EXPIRY_NEAR:
+        return Finding("tls", "warning", f"{said}: {left.days} days; bring a new one")
+    return Finding("tls", "ok", said)

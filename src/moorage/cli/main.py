@@ -7,7 +7,7 @@ from typing import TextIO
 
 import typer
 
-from moorage.cli import config, doctor, name, serve, version
+from moorage.cli import certificate, config, doctor, name, serve, trust, version
 
 app = typer.Typer(
     name="moorage",
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
+app.command()(trust.trust)
+app.add_typer(certificate.app, name="certificate")
 app.command(context_settings={"ignore_unknown_options": True})(name.name)
 app.command()(version.version)
 

@@ -1,12 +1,21 @@
 """`moorage serve`: the registry itself."""
 
-import ipaddress
 import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moorage.certificates.choice import uses_tls
 from moorage.cli.settings import ConfigOption, DataOption, ListenOption, WorkersOption, load_or_exit
 from moorage.config import Settings
+
+if TYPE_CHECKING:
+    from moorage.app import Started
+
+INSECURE = (
+    "Everyone between a client and this registry can read images and passwords as they pass. They can also"
+    " put other images in their place, and no client would notice."
+)
 
 
 def serve(
@@ -14,47 +23,70 @@ def serve(
     data: DataOption = None,
     workers: WorkersOption = None,
     config: ConfigOption = None,
+    *,
+    insecure_http: Annotated[
+        bool, typer.Option("--insecure-http", help=f"Plain HTTP beyond loopback. {INSECURE}")
+    ] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    settings = load_or_exit(config, listen, data, workers)
-    _check_loopback(settings)
+    settings = load_or_exit(config, listen, data, workers, insecure_http=insecure_http or None)
     # the server's parts take a fifth of a second to import; a bad setting should not wait for them
     from moorage.app import StartRefused
     from moorage.app import serve as run
 
     try:
-        code = run(settings, lambda at: _greet(settings, at))
+        code = run(settings, lambda started: _greet(settings, started))
     except StartRefused as refusal:
         typer.echo(f"moorage: {refusal}", err=True)
         raise typer.Exit(1) from refusal
     raise typer.Exit(code)
 
 
-def _check_loopback(settings: Settings) -> None:
-    """Without accounts and TLS, only this machine may come in."""
-    host = settings.server.host
-    try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        typer.echo(
-            f"moorage: refusing to listen on {host}: there are no accounts and no TLS yet, so anyone who\n"
-            "reaches this address could read, replace and delete every image. Listen on 127.0.0.1 and put a\n"
-            "proxy with TLS and passwords in front of it.",
-            err=True,
-        )
-        raise typer.Exit(1)
-
-
-def _greet(settings: Settings, at: str) -> None:
-    """For a person: where it is, and the three lines to type next."""
+def _greet(settings: Settings, started: "Started") -> None:
+    """For a person: where it is, how it comes to be trusted, and what to type next."""
+    if not uses_tls(settings) and not settings.server.is_loopback:
+        typer.echo(f"moorage: serving plain HTTP on {started.at}. {INSECURE}", err=True)
     if settings.log.format == "json":
         return
-    typer.echo(f"Moorage serves http://{at} with its data in {settings.storage.data.resolve()}\n")
+    at = _reached_at(settings, started.at)
+    scheme = "https" if started.is_tls else "http"
+    typer.echo(f"Moorage serves {scheme}://{at} with its data in {settings.storage.data.resolve()}\n")
+    if started.fingerprint is not None:
+        from moorage.web.trust import Trust
+
+        trust = Trust(at, started.fingerprint)
+        typer.echo("Clients come to trust it once, by comparing the fingerprint (SHA-256) of its root:")
+        typer.echo(f"  {started.fingerprint}")
+        typer.echo(f"How, for docker, containerd, podman and others: https://{at}/trust. For docker:")
+        typer.echo(f"  {trust.line('docker')}\n")
+    if started.claim is not None:
+        typer.echo("No one can sign in yet. Open this within an hour, once, to become its administrator:")
+        typer.echo(f"  {scheme}://{at}/claim?code={started.claim}")
+        typer.echo("or type: moorage admin claim\n")
     typer.echo("Push an image, then look at it:")
     typer.echo(f"  docker tag hello-world {at}/team/hello:v1")
     typer.echo(f"  docker push {at}/team/hello:v1")
-    typer.echo(f"  curl http://{at}/v2/team/hello/tags/list\n")
+    typer.echo(f"  curl {scheme}://{at}/v2/team/hello/tags/list\n")
     # before the workers are forked, or each would hold a copy of what is not yet written
     sys.stdout.flush()
+
+
+def _reached_at(settings: Settings, at: str) -> str:
+    """The address as others type it: one that stands for all of this machine's is no name for it."""
+    if settings.server.public:
+        return settings.server.public[0].partition("://")[2].rstrip("/")
+    host, _, port = at.rpartition(":")
+    return f"{_own_name(settings)}:{port}" if host in {"0.0.0.0", "[::]"} else at  # noqa: S104
+
+
+def _own_name(settings: Settings) -> str:
+    """What the settings call this machine; else its full name, an address of it, or its name."""
+    import socket
+
+    from moorage.certificates.names import find_names
+
+    host = socket.gethostname().lower()
+    addresses = [each for each in find_names().addresses if each.version == 4 and not each.is_loopback]  # noqa: PLR2004
+    if settings.tls.names:
+        return settings.tls.names[0]
+    return host if "." in host or not addresses else str(addresses[0])

@@ -32,13 +32,19 @@ WorkersOption = Annotated[
 
 
 def load_or_exit(
-    config: Path | None, listen: str | None = None, data: Path | None = None, workers: int | None = None
+    config: Path | None,
+    listen: str | None = None,
+    data: Path | None = None,
+    workers: int | None = None,
+    *,
+    insecure_http: bool | None = None,
 ) -> Settings:
     """The settings; or every problem on standard error and exit 1."""
     given: dict[tuple[str, str], Any] = {
         ("server", "listen"): listen,
         ("storage", "data"): data,
         ("server", "workers"): workers,
+        ("server", "insecure_http"): insecure_http,
     }
     overrides = {place: value for place, value in given.items() if value is not None}
     try:

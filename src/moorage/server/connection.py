@@ -23,6 +23,9 @@ PIPELINED_MAX = 32
 LINGER_S = 2.0
 _LINGER_MAX_BYTES = 16 * 1024 * 1024
 _SENDFILE_BYTES = 1024 * 1024
+_PIECE_MAX_BYTES = 1024 * 1024
+_PIECE_MIN_BYTES = 64 * 1024
+_PIECES_BUDGET_BYTES = 32 * 1024 * 1024
 _EXTENSIONS: dict[str, dict[str, object]] = {"http.response.zerocopysend": {}}
 _ASGI = {"version": "3.0", "spec_version": "2.5"}
 # host = name / IPv4 / "[" IPv6 "]" [ ":" port ] ; RFC 9110 section 7.2, without what no host has
@@ -62,6 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         self._socket: socket.socket | None = None
         self._client: tuple[str, int] | None = None
         self._server: tuple[str, int] | None = None
+        self._scheme = "http"
         self._begin_message()
 
     # the transport's calls
@@ -80,6 +84,8 @@ class Connection(asyncio.BufferedProtocol):
         worker.connections.add(self)
         self._client = peer[:2]
         self._server = transport.get_extra_info("sockname")[:2]
+        if transport.get_extra_info("ssl_object") is not None:
+            self._scheme = "https"
         self.since = worker.loop.time()
         if len(worker.connections) > worker.limits.connections and not self._make_room():
             self._refuse(503)
@@ -225,7 +231,7 @@ class Connection(asyncio.BufferedProtocol):
             "asgi": _ASGI,
             "http_version": version,
             "method": method.decode("ascii"),
-            "scheme": "http",
+            "scheme": self._scheme,
             "path": path.decode("latin-1"),
             "raw_path": path,
             "query_string": query,
@@ -381,10 +387,13 @@ class Connection(asyncio.BufferedProtocol):
             raise ClientGone
 
     async def send_file(self, file: int, offset: int, count: int) -> None:
-        """Send part of an open file without taking it into this process.
+        """Send part of an open file, without taking it into this process unless it has to be encrypted.
 
         Raises ClientGone when the client leaves, stalls, or the file ends early.
         """
+        if self._scheme == "https":
+            await self._send_encrypted(file, offset, count)
+            return
         while self.transport.get_write_buffer_size():
             await asyncio.sleep(0)
             await self.drained()
@@ -407,6 +416,28 @@ class Connection(asyncio.BufferedProtocol):
             offset += sent
             count -= sent
             await asyncio.sleep(0)
+
+    async def _send_encrypted(self, file: int, offset: int, count: int) -> None:
+        """Read into one buffer again and again; replies that are sent at once share a budget."""
+        worker = self.worker
+        worker.encrypting += 1
+        try:
+            size = max(_PIECE_MIN_BYTES, min(_PIECE_MAX_BYTES, _PIECES_BUDGET_BYTES // worker.encrypting))
+            await self._send_by_buffer(memoryview(bytearray(min(size, count))), file, offset, count)
+        finally:
+            worker.encrypting -= 1
+
+    async def _send_by_buffer(self, buffer: memoryview, file: int, offset: int, count: int) -> None:
+        while count:
+            read = os.preadv(file, [buffer[:count]], offset)
+            if not read:
+                raise ClientGone("the file ended early")
+            self.transport.write(buffer[:read])
+            offset += read
+            count -= read
+            # what waits for the client lies in the buffer
+            await self.drained()
+        await asyncio.sleep(0)
 
     async def _socket_writable(self) -> None:
         assert self._socket is not None  # noqa: S101 - set by the one caller

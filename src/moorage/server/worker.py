@@ -56,6 +56,8 @@ class Worker:
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_stopping = False
         self.buffer = memoryview(bytearray(READ_BYTES))
+        self.encrypting = 0
+        """How many replies by TLS are being read from files."""
         self._date = (0, b"")
 
     def date(self) -> bytes:

@@ -65,12 +65,15 @@ class Workers:
         new_loop: Callable[[], asyncio.AbstractEventLoop],
         drain_s: float,
         said: Callable[..., None],
+        chore: Callable[[], None],
     ) -> None:
+        """`chore` is done by the parent, about once a second; it must not fail, nor take long."""
         self._sockets = sockets
         self._main = main
         self._new_loop = new_loop
         self._drain_s = drain_s
         self._said = said
+        self._chore = chore
         self._running: dict[int, tuple[int, float]] = {}
         self._early_deaths = 0
 
@@ -81,6 +84,7 @@ class Workers:
             for index in range(len(self._sockets)):
                 self._fork(index)
             while True:
+                self._chore()
                 caught = signal.sigtimedwait(_SIGNALS, 1.0)
                 if caught is not None and caught.si_signo != signal.SIGCHLD:
                     return self._stop()

@@ -52,5 +52,8 @@ def covers(pattern: str, other: str) -> bool:
 @lru_cache(_COMPILED)
 def _compile(pattern: str) -> re.Pattern[str]:
     body, last = (pattern[:-1], ".+") if pattern == "*" or pattern.endswith("/*") else (pattern, "")
-    # an atomic group for each star would be faster; the names are short and the stars few
-    return re.compile("[^/]*".join(map(re.escape, body.split("*"))) + last, re.ASCII)
+    first, *rest = map(re.escape, body.split("*"))
+    # A star stands for no slash, so what follows it may as well be where it first fits: each star but the
+    # last is never tried again, or whoever may write a pattern could keep a worker busy for years.
+    stars = [rf"(?>[^/]*?{text})" for text in rest[:-1]] + [f"[^/]*{text}" for text in rest[-1:]]
+    return re.compile("".join([first, *stars, last]), re.ASCII)

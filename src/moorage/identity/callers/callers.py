@@ -110,10 +110,21 @@ class Callers:
         token = await self.read_token(name, secret, address)
         if token.kind == "refresh":
             raise CredentialsInvalid
+        return await self._by_account_of(token, address)
+
+    async def _by_account_of(self, token: Token, address: str) -> Caller:
         account = await find_account_by_id(self._db, token.account_id)
         if account is None or account.is_disabled:
             raise CredentialsInvalid
         return await self._caller("basic", account, address, token)
+
+    async def refresh(self, secret: str, address: str) -> Caller:
+        """The account of a token that a client keeps instead of a password.
+
+        Raises CredentialsInvalid (401), TooManySignIns (429).
+        """
+        token = await self.read_token(None, secret, address)
+        return await self._by_account_of(token, address)
 
     async def read_token(self, name: str | None, secret: str, address: str) -> Token:
         """The token with this secret, of this account where one is named.
@@ -149,7 +160,7 @@ class Callers:
             await self._db.write(work)
         except RegistryError as refusal:
             # a full disk shall not keep an administrator out
-            log.error("audit_failed", action=action, actor=actor.name, reason=str(refusal))  # noqa: TRY400 - told
+            log.error("audit_failed", action=action, actor=actor.name, reason=str(refusal))  # noqa: TRY400
 
     async def _by_bearer(self, text: str, address: str, at_ms: int) -> Caller:
         bearer = await self._read_bearer(text)
@@ -236,7 +247,7 @@ class Callers:
         return _decide(caller, repository, action, namespace, grants)
 
     async def keep_pullable(self, caller: Caller, repositories: Iterable[str]) -> list[str]:
-        """Those that the caller may pull from; the bearer token's scope, which names them singly, is not asked."""
+        """Those that the caller may pull from, whatever repositories its bearer token was given for."""
         if caller.is_auditor:
             return list(repositories)
         grants = [] if caller.account is None else await access_rows.read_grants_for(self._db, caller.account)

@@ -1,7 +1,7 @@
 """Accounts: made, changed, removed; their passwords."""
 
 from moorage.database import Database, Transaction
-from moorage.errors import AccountUnknown, ClaimInvalid, CredentialsInvalid, Denied, FieldInvalid, LastAdmin
+from moorage.errors import AccountUnknown, CredentialsInvalid, Denied, FieldInvalid, LastAdmin
 from moorage.identity.access.rows import insert_namespace
 from moorage.identity.accounts import rows
 from moorage.identity.accounts.passwords import Passwords
@@ -41,26 +41,6 @@ async def create_account(
             # let in by another worker a moment before the first account was made
             raise Denied(reason="there are accounts now: sign in")
         return _insert(tx, actor, name, kind, "admin" if is_first else role, kept, description)
-
-    return await db.write(work)
-
-
-async def create_first_admin(
-    db: Database, passwords: Passwords, actor: Actor, name: str, password: str, *, claim: str | None = None
-) -> Account:
-    """Make the first account. `claim`: the hash of the claim's secret, which is used up by it.
-
-    Raises AccountNameInvalid, PasswordInvalid (400); ClaimInvalid, Denied (403): there is an account;
-    NameTaken (409): a namespace has the name.
-    """
-    kept = await passwords.hash(password)
-
-    def work(tx: Transaction) -> Account:
-        if rows.has_accounts(tx):
-            raise Denied(reason="there are accounts: an administrator makes others")
-        if claim is not None and not rows.take_claim(tx, claim):
-            raise ClaimInvalid
-        return _insert(tx, actor, name, "person", "admin", kept, "")
 
     return await db.write(work)
 

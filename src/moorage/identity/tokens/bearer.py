@@ -18,7 +18,7 @@ from joserfc.jwk import ECKey, KeySet
 from joserfc.jws import JWSRegistry
 
 from moorage.clock import now_ms
-from moorage.errors import BearerInvalid
+from moorage.errors import BearerInvalid, Unavailable
 from moorage.identity.tokens.rows import SigningKey
 
 ISSUER: Final = "moorage"
@@ -60,7 +60,12 @@ class KeyRing:
         access: list[dict[str, Any]],
         life_s: int,
     ) -> str:
-        """A bearer token for what `access` lists, as the specification writes it; `account` "" for no one."""
+        """A bearer token for what `access` lists, as the specification writes it; `account` "" for no one.
+
+        Raises Unavailable (503): there was no room yet to make a key.
+        """
+        if not self._keys:
+            raise Unavailable
         kid, key = self._keys[0]
         now_s = now_ms() / 1000
         claims = {

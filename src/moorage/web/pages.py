@@ -1,0 +1,88 @@
+"""How a page is rendered: everything in it escaped, nothing in it run, nowhere kept, in no one's frame."""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
+
+from moorage.api.exchange import NOSNIFF, Header, Reply, Request
+from moorage.api.v2.services import Services
+from moorage.errors import BodyTooLarge, RequestInvalid
+from moorage.oci.names import RepositoryName
+
+if TYPE_CHECKING:
+    import jinja2
+
+FORM_MAX_BYTES: Final = 64 * 1024
+_POLICY: Final = (
+    b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_STYLE: Final = """\
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 44rem; margin: 3rem auto }
+main { padding: 0 1rem }
+h1 { font-size: 1.5rem } label { display: block; margin: 1rem 0 .25rem }
+input { font: inherit; padding: .4rem .6rem; width: 100%; box-sizing: border-box }
+button { font: inherit; margin-top: 1.5rem; padding: .5rem 1.2rem }
+pre { background: #eef2f6; padding: .8rem 1rem; overflow-x: auto } .refused { color: #a11 }
+@media (prefers-color-scheme: dark) { body { background: #12181f; color: #dbe3ec } pre { background: #1d2630 }
+  a { color: #8bf } .refused { color: #f88 } }
+"""
+
+
+@cache
+def _templates() -> "jinja2.Environment":
+    # no push or pull needs it: it is loaded for the first page
+    import jinja2  # noqa: PLC0415
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("moorage.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(template: str, status: int = 200, headers: tuple[Header, ...] = (), **values: Any) -> Reply:
+    """A page from a template of this package."""
+    body = _templates().get_template(template).render(values).encode()
+    return Reply(
+        status,
+        [
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"content-security-policy", _POLICY),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cache-control", b"no-store"),
+            NOSNIFF,
+            *headers,
+        ],
+        body,
+    )
+
+
+async def style(_services: Services, _request: Request, _name: RepositoryName, _reference: str) -> Reply:
+    """The one style sheet."""
+    body = _STYLE.encode()
+    headers = [
+        (b"content-type", b"text/css; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"max-age=3600"),
+        NOSNIFF,
+    ]
+    return Reply(200, headers, body)
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a form that was sent; of one sent twice, the last.
+
+    Raises RequestInvalid (400), BodyTooLarge (413).
+    """
+    body = bytearray()
+    async for piece in request.body():
+        body += piece
+        if len(body) > FORM_MAX_BYTES:
+            raise BodyTooLarge(size_max_bytes=FORM_MAX_BYTES)
+    try:
+        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict"))
+    except ValueError as error:
+        raise RequestInvalid(reason="want a form") from error
