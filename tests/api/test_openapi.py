@@ -41,6 +41,13 @@ def test_every_name_in_the_document_leads_somewhere() -> None:
     assert named == schemas
 
 
+def test_page_lists_every_operation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    listed = re.findall(r"^\| `([A-Z]+)` \| `([^`]+)` \|", page, re.MULTILINE)
+
+    assert listed == [(route.method, route.path.replace("...", "")) for route in TABLE]
+
+
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 
