@@ -1,15 +1,21 @@
 """Accounts: made, changed, removed; their passwords."""
 
+from typing import Final
+
+from moorage.clock import now_ms
 from moorage.database import Database, Transaction
-from moorage.errors import AccountUnknown, CredentialsInvalid, Denied, FieldInvalid, LastAdmin
+from moorage.errors import AccountUnknown, ClaimInvalid, CredentialsInvalid, Denied, FieldInvalid, LastAdmin
 from moorage.identity.access.rows import insert_namespace
 from moorage.identity.accounts import rows
+from moorage.identity.accounts.names import check_name
 from moorage.identity.accounts.passwords import Passwords
 from moorage.identity.accounts.rows import Account, Kind, Role
 from moorage.identity.callers.caller import Caller
 from moorage.identity.callers.callers import Callers
-from moorage.identity.tokens.rows import PREFIX, revoke_refresh_tokens
+from moorage.identity.tokens.rows import PREFIX, hash_secret, make_secret, revoke_refresh_tokens
 from moorage.records.audit.rows import Actor, record
+
+CLAIM_LIFE_MS: Final = 3600 * 1000
 
 
 async def create_account(
@@ -41,6 +47,46 @@ async def create_account(
             # let in by another worker a moment before the first account was made
             raise Denied(reason="there are accounts now: sign in")
         return _insert(tx, actor, name, kind, "admin" if is_first else role, kept, description)
+
+    return await db.write(work)
+
+
+async def make_claim(db: Database) -> str | None:
+    """The secret of a claim that can be used once within an hour; None when there are accounts.
+
+    Earlier claims are void.
+    """
+    secret = make_secret()
+
+    def work(tx: Transaction) -> bool:
+        if rows.has_accounts(tx):
+            return False
+        rows.put_claim(tx, hash_secret(secret), now_ms() + CLAIM_LIFE_MS)
+        return True
+
+    return secret if await db.write(work) else None
+
+
+async def create_first_admin(
+    db: Database, passwords: Passwords, actor: Actor, name: str, password: str, *, claim: str | None = None
+) -> Account:
+    """Make the first account. `claim`: the hash of the claim's secret, which is used up by it.
+
+    Raises AccountNameInvalid, PasswordInvalid (400); ClaimInvalid, Denied (403): there is an account;
+    NameTaken (409): a namespace has the name.
+    """
+    check_name(name)
+    if claim is not None and not await rows.is_claim(db, claim):
+        # before a password is hashed for anyone who asks
+        raise ClaimInvalid
+    kept = await passwords.hash(password)
+
+    def work(tx: Transaction) -> Account:
+        if rows.has_accounts(tx):
+            raise Denied(reason="there are accounts: an administrator makes others")
+        if claim is not None and not rows.take_claim(tx, claim):
+            raise ClaimInvalid
+        return _insert(tx, actor, name, "person", "admin", kept, "")
 
     return await db.write(work)
 
