@@ -30,7 +30,7 @@ def moorage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
 @pytest.fixture(scope="module")
 def town(moorage: ServerProcess) -> People:
     """Everyone of `town.py`, with something in each place."""
-    people = People(moorage)
+    people = People(moorage.data_dir, moorage.port)
     settle(people)
     return people
 

@@ -1,7 +1,7 @@
 """Accounts, what they may do and their tokens, put straight into the rows of a server that may be running.
 
 with ServerProcess(...) as server:
-    people = People(server)
+    people = People(server.data_dir, server.port)
     people.add("alice", role="admin")
     people.give("bob", "team/*", "pull")
     people.ask("GET", "/v2/", basic("bob"))
@@ -30,7 +30,6 @@ from moorage.identity.tokens import rows as tokens
 from moorage.identity.tokens.rows import SigningKey, Token
 from tests.content import Document, digest_of, encode
 from tests.inputs.wire import Fields, Reply, ask
-from tests.servers import ServerProcess
 
 T = TypeVar("T")
 
@@ -66,9 +65,9 @@ def now_s() -> int:
 class People:
     """Everyone a registry knows."""
 
-    def __init__(self, server: ServerProcess) -> None:
-        self.port = server.port
-        self._database = server.data_dir / "moorage.db"
+    def __init__(self, data: Path, port: int = 0) -> None:
+        self.port = port
+        self._database = data / "moorage.db"
 
     # rows
 

@@ -30,7 +30,7 @@ def moorage(tmp_path: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def town(moorage: ServerProcess) -> People:
-    people = People(moorage)
+    people = People(moorage.data_dir, moorage.port)
     settle(people)
     return people
 
@@ -182,7 +182,7 @@ def test_a_token_that_expires_opens_nothing_from_then_on(town: People, newcomer:
 
 
 def test_the_first_account_ends_openness_for_every_worker(moorage: ServerProcess) -> None:
-    people = People(moorage)
+    people = People(moorage.data_dir, moorage.port)
     assert statuses(people, "/v2/", []) == {200}
     people.push("team/app", [], image(CONFIG), CONFIG)
     people.add("admin", role="admin")

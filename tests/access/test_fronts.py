@@ -188,7 +188,7 @@ SECURE = ("X-Forwarded-Proto", "https")
 
 def test_behind_a_proxy_the_realm_is_the_proxys_and_passwords_go_over_tls_only(tmp_path: Path) -> None:
     with start(tmp_path, 'proxies = ["127.0.0.1"]\n') as server:
-        people = People(server)
+        people = People(server.data_dir, server.port)
         people.add("alice", role="admin")
         _, secret = people.make_token("alice")
         named = [REMOTE, SECURE, ("X-Forwarded-Host", "registry.example")]
@@ -209,7 +209,7 @@ def test_behind_a_proxy_the_realm_is_the_proxys_and_passwords_go_over_tls_only(t
 
 def test_passwords_in_plain_are_taken_by_a_switch_of_their_own(tmp_path: Path) -> None:
     with start(tmp_path, 'proxies = ["127.0.0.1"]\ninsecure_passwords = true\n') as server:
-        people = People(server)
+        people = People(server.data_dir, server.port)
         people.add("alice", role="admin")
 
         assert people.ask("GET", "/v2/", [*basic("alice"), REMOTE]).status == 200
@@ -217,7 +217,7 @@ def test_passwords_in_plain_are_taken_by_a_switch_of_their_own(tmp_path: Path) -
 
 def test_the_audit_names_the_client_and_not_who_came_before_it(tmp_path: Path) -> None:
     with start(tmp_path, 'proxies = ["127.0.0.1"]\n') as server:
-        people = People(server)
+        people = People(server.data_dir, server.port)
         people.add("root", role="admin")
         people.add("alice")
         for address in (CLIENT, OTHER):
@@ -248,6 +248,6 @@ def test_without_one_the_realm_is_the_host_and_headers_of_strangers_are_nothing(
 
 def test_a_registry_with_a_proxy_before_it_is_never_open(tmp_path: Path) -> None:
     with start(tmp_path, 'proxies = ["127.0.0.1"]\n') as server:
-        people = People(server)
+        people = People(server.data_dir, server.port)
         assert people.ask("GET", "/v2/").status == 401
         assert people.ask("POST", "/v2/team/app/blobs/uploads/").status == 401

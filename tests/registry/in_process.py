@@ -115,6 +115,7 @@ class InProcess:
             "query_string": query.encode(),
             "headers": fields,
             "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 5000),
         }
         answer = _Answer()
         await self._dispatch(scope, _Body(body, is_cut=is_cut).receive, answer.send)

@@ -17,6 +17,8 @@ from moorage.registry.uploads.uploading import Chunk
 
 _HOLDERS_MAX = 20
 """Repositories that are looked at for a blob to mount, where none is named."""
+_NOWHERE = RepositoryName("-")
+"""No repository can have this name."""
 
 
 async def post(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
@@ -44,13 +46,19 @@ async def _mount(
     if not is_digest(mount) or (source is not None and not is_repository_name(source)):
         return None
     digest = Digest(mount)
-    holders = [RepositoryName(source)] if source else await find_holders(services.db, digest, _HOLDERS_MAX)
+    holders = [RepositoryName(source)] if source else await _find_holders(services, digest)
     for origin in holders:
-        if await services.gate.may(request.caller, origin, "pull"):
+        if await services.gate.may(request.caller, origin, "pull") and origin != _NOWHERE:
             blob = await mount_blob(services.db, services.store, name, digest, origin)
             if blob is not None:
                 return blob
     return None
+
+
+async def _find_holders(services: Services, digest: Digest) -> list[RepositoryName]:
+    """Always as many: how long it takes to look at them must not tell whether anyone holds the blob."""
+    found = await find_holders(services.db, digest, _HOLDERS_MAX)
+    return found + [_NOWHERE] * (_HOLDERS_MAX - len(found))
 
 
 async def get(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
