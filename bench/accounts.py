@@ -119,7 +119,7 @@ class SigningIn:
             _post(sibling, "/accounts", {"name": f"person.{number}", "password": _PASSWORD})
 
     def measure(self, stand: Stand, server: Server, number: int) -> Figures:
-        """Start anew, so that no password is known; let all sign in at once beside pulls; then by each means."""
+        """Start anew, so that no password is known; sign all in at once beside pulls; then by each means."""
         del number
         sibling = self._own.get(server.name)
         if sibling is None:

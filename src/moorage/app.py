@@ -38,11 +38,15 @@ from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
 from moorage.identity.accounts.passwords import Passwords
 from moorage.identity.callers.callers import Callers
+from moorage.identity.federation.exchanging import Exchanges
+from moorage.identity.federation.visiting import Visits
 from moorage.identity.managing.accounts import make_claim
 from moorage.identity.tokens.keys import rotate_if_due
+from moorage.issuers.client import HttpIssuers
 from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
+from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
 from moorage.server.connection import Connection
 from moorage.server.exchange import head
@@ -112,7 +116,10 @@ async def open_registry(
         may_use_password_in_plain=settings.server.insecure_passwords,
     )
     blobs = BlobServer(db, store, threads, second_digests)
-    services = Services(settings, db, store, blobs, uploads, callers, passwords, gate)
+    issuers = HttpIssuers(settings.oidc)
+    exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
+    visits = Visits(db, issuers, settings.oidc, has_repositories)
+    services = Services(settings, db, store, blobs, uploads, callers, passwords, gate, exchanges, visits)
     await _make_key(db)
     lock = settings.storage.data / "sweep.lock"
     tasks = [
@@ -125,6 +132,7 @@ async def open_registry(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await issuers.close()
         passwords.close()
         threads.shutdown()
         db.close()

@@ -7,16 +7,23 @@ docs/configuration.md are made from what stands here. A use case is given its se
 import ipaddress
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+# grant     ::= action ("," action)* " " pattern
+_GRANT = re.compile(
+    r"(?:pull|push|delete)(?:,(?:pull|push|delete))* [a-z0-9*._-]+(?:/[a-z0-9*._-]+)*", re.ASCII
+)
+_ROBOT = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*", re.ASCII)
 _PUBLIC = re.compile(r"https?://[A-Za-z0-9._\-\[\]:]+/?", re.ASCII)
 
 T = TypeVar("T")
@@ -29,6 +36,11 @@ class Bytes(int):
 def setting(default: T, meaning: str) -> T:
     """A field with its default and its meaning, one sentence or two for an operator."""
     return field(default=default, metadata={"meaning": meaning})
+
+
+def required(meaning: str) -> Any:
+    """A field of a table that has no default."""
+    return field(metadata={"meaning": meaning})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +77,7 @@ class ServerSettings:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def port(self) -> int:
@@ -231,6 +240,113 @@ class TokenSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """Tokens of another issuer that are exchanged for one of the registry's own."""
+
+    name: str = required(
+        "The robot that such a token stands for, made when it first comes: docker's user name."
+    )
+    issuer: str = required("Who signs the tokens: exactly as their `iss` has it.")
+    audience: str = required("For whom they are: one of what their `aud` has.")
+    claims: Mapping[str, str] = required(
+        'What else they must say, as `{ repository = "acme/app", ref = "refs/heads/*" }`. A `*` at the end'
+        " stands for anything, elsewhere for anything but `/` and `:`."
+    )
+    grants: tuple[str, ...] = required(
+        "What the registry's token may do, as `push team/*`, `pull library/*`; no more and no less."
+    )
+    life: timedelta = setting(timedelta(hours=1), "How long the registry's token lasts.")
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if _ROBOT.fullmatch(self.name) is None or len(self.name) > 64:  # noqa: PLR2004 - names.NAME_MAX_LENGTH
+            found.append(("name", f"want the name of an account, as bot.ci; this is {self.name!r}"))
+        if self.name in {"everyone", "anonymous", "operator"}:
+            found.append(("name", f"{self.name} has a meaning of its own; choose another"))
+        found += [("issuer", problem) for problem in _issuer_problems(self.issuer)]
+        if not self.audience:
+            found.append(("audience", "cannot be empty: a token for another service would do"))
+        if all(value.strip("*") == "" for value in self.claims.values()):
+            found.append(("claims", "want at least one that not every token of the issuer has"))
+        found += [
+            ("grants", f"want an action and a pattern, as push team/*; this is {each!r}")
+            for each in self.grants
+            if _GRANT.fullmatch(each) is None
+        ]
+        if not self.grants:
+            found.append(("grants", "want at least one, as push team/*"))
+        if not timedelta(minutes=1) <= self.life <= timedelta(days=1):
+            found.append(("life", "want 1m to 1d"))
+        return found
+
+
+def _issuer_problems(issuer: str) -> list[str]:
+    """What is wrong with an issuer's address."""
+    try:
+        parts = urlsplit(issuer)
+        is_plain = bool(parts.hostname) and not (
+            parts.query or parts.fragment or parts.username or parts.port == 0
+        )
+    except ValueError:
+        return [f"want a URL, as https://issuer.example; this is {issuer!r}"]
+    if not is_plain or parts.scheme not in {"https", "http"}:
+        return [f"want a URL, as https://issuer.example; this is {issuer!r}"]
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        return ["want https: keys that come over plain HTTP could be anyone's"]
+    return []
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as a URL has it, is this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """Signing in by OpenID Connect: people at their provider, CI by the tokens it has anyway."""
+
+    issuer: str | None = setting(
+        None, "The provider at which people sign in, exactly as its tokens have it. Unset: they do not."
+    )
+    client_id: str = setting("moorage", "By which name the registry is known to that provider.")
+    client_secret_file: Path | None = setting(
+        None, "File with the client's secret, read when someone signs in. Unset: a public client."
+    )
+    name_claim: str = setting("preferred_username", "The claim by which a new account is named.")
+    create_accounts: bool = setting(
+        False,  # noqa: FBT003
+        "Whether someone who signs in for the first time is given an account.",
+    )
+    private_addresses: tuple[str, ...] = setting(
+        (),
+        "Networks in which issuers are asked for their keys though the addresses are private, loopback or"
+        " link-local, as `10.0.0.0/8`.",
+    )
+    trusts: tuple[Trust, ...] = setting((), "Whose tokens CI may exchange; the first that fits counts.")
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = [("issuer", problem) for problem in _issuer_problems(self.issuer or "https://unset.example")]
+        found += [(key, "cannot be empty") for key in ("client_id", "name_claim") if not getattr(self, key)]
+        for each in self.private_addresses:
+            try:
+                ipaddress.ip_network(each, strict=False)
+            except ValueError:
+                found.append(("private_addresses", f"want a network, as 10.0.0.0/8; this is {each!r}"))
+        names = [each.name for each in self.trusts]
+        found += [
+            ("trusts", f"{name} is there twice; each trust is a robot of its own")
+            for name in sorted(set(names))
+            if names.count(name) > 1
+        ]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     """What a client may take of the server's time and memory."""
 
@@ -301,6 +417,7 @@ class Settings:
     manifests: ManifestSettings = field(default_factory=ManifestSettings)
     delete: DeleteSettings = field(default_factory=DeleteSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)
+    oidc: OidcSettings = field(default_factory=OidcSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     log: LogSettings = field(default_factory=LogSettings)
 

@@ -5,11 +5,12 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from moorage.config import Bytes, Described, Settings, describe
 
@@ -72,7 +73,9 @@ class _Loader:
                 self.problems.append(f"{path}:{line}: no section [{section}]{_nearest(section, sections)}")
                 continue
             for key, value in table.items():
-                self._take(section, key, value, f"{path}:{_line_of(text, key, section)}")
+                of = f"{section}.{key}" if _is_list_of_tables(value) else section
+                line = _line_of(text, key, section) if of == section else _line_of_table(text, of, 0, None)
+                self._take(section, key, value, f"{path}:{line}", _places_in(path, text, of))
 
     def read_environment(self, environment: Mapping[str, str]) -> None:
         variables = {each.variable: each for each in self.known.values()}
@@ -85,17 +88,55 @@ class _Loader:
             each = variables[name]
             self._take(each.section, each.key, environment[name], name)
 
-    def _take(self, section: str, key: str, raw: object, origin: str) -> None:
+    def _take(self, section: str, key: str, raw: object, origin: str, place: "_Place | None" = None) -> None:
         each = self.known.get((section, key))
         if each is None:
             keys = [known for of, known in self.known if of == section]
             self.problems.append(f"{origin}: no setting {section}.{key}{_nearest(key, keys)}")
             return
         try:
-            self.values[section, key] = _convert(raw, each.type)
             self.origins[section, key] = origin
+            table = table_of(each.type)
+            self.values[section, key] = (
+                _convert(raw, each.type)
+                if table is None
+                else self._tables(table, raw, f"{section}.{key}", place or (lambda _at, _key: origin))
+            )
         except ValueError as error:
             self.problems.append(f"{origin}: {section}.{key}: {error}")
+
+    def _tables(self, kind: type, raw: object, setting: str, place: "_Place") -> tuple[Any, ...]:
+        """Those of a list of tables that can be used. Raises ValueError where there is no such list."""
+        made = [
+            self._table(kind, row, setting, partial(place, at)) for at, row in enumerate(_read_tables(raw))
+        ]
+        return tuple(each for each in made if each is not None)
+
+    def _table(
+        self, kind: type, row: Mapping[str, Any], setting: str, place: Callable[[str | None], str]
+    ) -> Any:
+        """One table; None when it cannot be used. `place` says where a key of it stands, or itself."""
+        known = {each.name: each for each in fields(kind)}
+        before = len(self.problems)
+        values: dict[str, Any] = {}
+        for key, raw in row.items():
+            if key not in known:
+                self.problems.append(f"{place(key)}: no setting {setting}.{key}{_nearest(key, list(known))}")
+                continue
+            try:
+                values[key] = _convert(raw, known[key].type)
+            except ValueError as error:
+                self.problems.append(f"{place(key)}: {setting}.{key}: {error}")
+        self.problems += [
+            f"{place(None)}: {setting}.{key}: is missing"
+            for key, each in known.items()
+            if key not in row and each.default is MISSING
+        ]
+        if len(self.problems) > before:
+            return None
+        made = kind(**values)
+        self.problems += [f"{place(key)}: {setting}.{key}: {sentence}" for key, sentence in made.problems()]
+        return made if len(self.problems) == before else None
 
     def settings(self) -> Settings:
         defaults, sections = Settings(), {}
@@ -115,6 +156,38 @@ _OTHER_VARIABLES = frozenset({"MOORAGE_CONFIG", "MOORAGE_REQUIRE_CLIENTS", "MOOR
 def _nearest(name: str, names: list[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+
+
+_Place = Callable[[int, str | None], str]
+"""Where the key of a table stands, by the table's number; without a key, where the table does."""
+
+
+def _places_in(path: Path, text: str, of: str) -> _Place:
+    return lambda at, key: f"{path}:{_line_of_table(text, of, at, key)}"
+
+
+def _is_list_of_tables(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(each, dict) for each in value)
+
+
+def _line_of_table(text: str, name: str, at: int, key: str | None) -> int:
+    """The line of a key in table number `at` of its name, else of that table, else of the name."""
+    number, found = -1, None
+    for line_number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*(\[+)\s*([^\]]+?)\s*\]", line)
+        if header and header[1] == "[[" and header[2].replace('"', "") == name:
+            number += 1
+            if number == at:
+                found = line_number
+                if key is None:
+                    break
+        elif found and number == at and key is not None:
+            # a table in it may stand under a header of its own
+            in_header = header and header[2].replace('"', "") == f"{name}.{key}"
+            if in_header or re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", line):
+                return line_number
+    section, _, last = name.rpartition(".")
+    return found or _line_of(text, last, section)
 
 
 def _line_of(text: str, key: str, section: str | None) -> int:
@@ -152,6 +225,8 @@ def _convert(raw: object, kind: Any) -> object:
         return int(str(raw))
     if kind == tuple[str, ...]:
         return _texts(raw)
+    if kind == Mapping[str, str]:
+        return _mapping(raw)
     if not isinstance(raw, str):
         raise ValueError(f"want a text in quotes; this is {raw!r}")  # noqa: TRY004 - told to an operator
     return Path(raw) if kind in {Path, Path | None} else raw
@@ -163,6 +238,31 @@ def _texts(raw: object) -> tuple[str, ...]:
     if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
         raise ValueError(f'want a list of texts, as ["a", "b"]; this is {raw!r}')
     return tuple(each for each in texts if each)
+
+
+def _mapping(raw: object) -> dict[str, str]:
+    if not isinstance(raw, dict) or not all(isinstance(each, str) for each in raw.values()):
+        raise ValueError(f'want texts by name, as {{ ref = "refs/heads/main" }}; this is {raw!r}')
+    return raw
+
+
+def table_of(kind: Any) -> type | None:
+    """The dataclass of a setting that is a list of tables; None for any other."""
+    inner = get_args(kind)[:1]
+    return inner[0] if inner and isinstance(inner[0], type) and is_dataclass(inner[0]) else None
+
+
+def _read_tables(raw: object) -> list[dict[str, Any]]:
+    """A list of tables in TOML; in the environment, as JSON."""
+    rows = raw
+    if isinstance(raw, str):
+        try:
+            rows = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"want a list of tables as JSON: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
+        raise ValueError(f"want a list of tables; this is {rows!r}")
+    return rows
 
 
 def _bytes(raw: object) -> Bytes:
@@ -202,11 +302,18 @@ def render(value: object) -> str:
             return str(value)
         case timedelta():
             return f'"{_render_duration(value)}"'
-        case tuple():
+        case tuple() | list():
             return "[" + ", ".join(render(each) for each in value) + "]"
+        case Mapping():
+            inner = ", ".join(f"{_render_key(key)} = {render(each)}" for key, each in value.items())
+            return f"{{ {inner} }}" if inner else "{}"
         case _:
             # a JSON string is a TOML basic string, but for DEL
             return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def _render_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key, re.ASCII) else json.dumps(key)
 
 
 def _render_bytes(value: int) -> str:

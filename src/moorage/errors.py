@@ -11,8 +11,8 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       ManifestUnknown ManifestInvalid ManifestTooLarge ManifestBlobUnknown TagInvalid TooManyTags
       PageInvalid RangeUnsatisfiable PreconditionFailed Denied Unsupported MethodNotAllowed RouteUnknown
       Unauthorized                                               who asks is not known, or not by this
-        BearerInvalid ScopeInsufficient CredentialsInvalid PasswordRefused
-      TooManySignIns ServiceInvalid ScopesInvalid ClaimInvalid   signing in
+        BearerInvalid ScopeInsufficient CredentialsInvalid PasswordRefused ExchangeRefused
+      TooManySignIns ServiceInvalid ScopesInvalid ClaimInvalid SignInRefused     signing in
       FieldInvalid DocumentTooLarge                              the API's documents
       AccountNameInvalid NameTaken PasswordInvalid PatternInvalid ActionsInvalid LastAdmin
       AccountUnknown GroupUnknown NamespaceUnknown GrantUnknown TokenUnknown     accounts and what they may do
@@ -20,7 +20,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       HttpsRequired                                                   what is no TLS, where TLS is spoken
       StorageFailed ContentDamaged                                    the disk failed, or had failed
       Unavailable                                                     not now
-        StorageReadOnly StorageFull DatabaseBusy DatabaseFull
+        StorageReadOnly StorageFull DatabaseBusy DatabaseFull IssuerUnavailable
 
 Source: distribution-spec main (967efdc), "Error Codes"; statuses as the clients expect them.
 """
@@ -313,6 +313,13 @@ class DatabaseFull(Unavailable):
     retry_after_s = 60
 
 
+class IssuerUnavailable(Unavailable):
+    """Who signs the tokens, or signs people in, cannot be asked; the log has the reason."""
+
+    message = "the token's issuer cannot be asked now; try again later"
+    retry_after_s = 60
+
+
 class Unauthorized(RegistryError):
     """No one is known to ask, or not with this. `challenge` is what a client may do about it."""
 
@@ -345,6 +352,18 @@ class PasswordRefused(Unauthorized):
     """A password came over a line that anyone can read."""
 
     message = "passwords are not taken over plain HTTP: use https, or a token made for this"
+
+
+class ExchangeRefused(Unauthorized):
+    """A token of another issuer that does not count here; the reason names the check it failed."""
+
+    message = "the token of the other issuer was refused"
+
+
+class SignInRefused(RegistryError):
+    """Someone came back from the provider and is not let in; the reason names the check that failed."""
+
+    status, code, message = 403, "DENIED", "signing in was refused"
 
 
 class TooManySignIns(RegistryError):

@@ -160,6 +160,8 @@ def test_skopeo_and_podman_are_let_trust_by_their_line(
 ) -> None:
     require("podman")
     address = f"{HOST}:{server.port}"
+    # skopeo looks at what docker is let trust too
+    clients.run("rm", "-rf", f"/etc/docker/certs.d/{address}")
     code, printed = push_by_skopeo(clients, tmp_path / "before", address)
     assert code != 0
     assert "unknown authority" in printed

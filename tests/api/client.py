@@ -17,7 +17,7 @@ def basic(name: str, secret: str) -> tuple[str, str]:
     return "Authorization", f"Basic {base64.b64encode(f'{name}:{secret}'.encode()).decode()}"
 
 
-@dataclass(slots=True)
+@dataclass
 class Person:
     """Someone who asks, by a password or a token; `secret` None: someone who has not signed in."""
 
@@ -27,13 +27,16 @@ class Person:
     bodies: list[bytes] = field(default_factory=list)
     """All that this one was ever shown."""
 
+    def headers(self) -> list[tuple[str, str]]:
+        """Those that say who asks."""
+        return [] if self.secret is None else [basic(self.name, self.secret)]
+
     def ask(self, method: str, path: str, body: object = None) -> Reply:
         """One request to the API. `body` is sent as it is where it is bytes."""
-        headers = [] if self.secret is None else [basic(self.name, self.secret)]
         payload = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        reply = self.registry.send(method, f"/api/v1{path}", payload, headers)
+        reply = self.registry.send(method, f"/api/v1{path}", payload, self.headers())
         self.bodies.append(reply.body)
-        assert reply["cache-control"] == "no-store"
+        assert reply["cache-control"] == "private, no-store"
         return reply
 
     def get(self, path: str) -> Any:

@@ -1,5 +1,6 @@
 """Settings from a file, the environment and the command line; and what an operator is told of them."""
 
+import json
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -313,3 +314,101 @@ def test_command_that_explains_settings_explains_each() -> None:
     shown = CliRunner().invoke(app, ["config", "schema"]).stdout
 
     assert [each.variable for each in describe() if each.variable not in shown] == []
+
+
+TRUST = """
+[[oidc.trusts]]
+name = "ci"
+issuer = "https://issuer.example"
+audience = "https://registry.example"
+claims = { ref = "refs/heads/main" }
+grants = ["push team/*", "pull library/*"]
+"""
+
+
+def test_tables_become_values(path: Path) -> None:
+    path.write_text(TRUST + TRUST.replace('"ci"', '"cd"') + 'life = "5m"\n')
+
+    first, second = load(path, {}).oidc.trusts
+
+    assert (first.name, second.name) == ("ci", "cd")
+    assert (first.life, second.life) == (timedelta(hours=1), timedelta(minutes=5))
+    assert first.claims == {"ref": "refs/heads/main"}
+    assert first.grants == ("push team/*", "pull library/*")
+
+
+def test_tables_in_the_environment_are_json() -> None:
+    trust = {
+        "name": "ci",
+        "issuer": "https://issuer.example",
+        "audience": "a",
+        "claims": {"ref": "x"},
+        "grants": ["pull *"],
+    }
+
+    assert load(None, {"MOORAGE_OIDC_TRUSTS": json.dumps([trust])}).oidc.trusts[0].claims == {"ref": "x"}
+    with pytest.raises(SettingsRefused, match=r"MOORAGE_OIDC_TRUSTS: oidc.trusts: want a list of tables"):
+        load(None, {"MOORAGE_OIDC_TRUSTS": "ci"})
+
+
+@pytest.mark.parametrize(
+    ("key", "changed", "problem"),
+    [
+        ("audience", 'audiense = "a"', "no setting oidc.trusts.audiense; did you mean audience?"),
+        ("audience", "audience = 1", "oidc.trusts.audience: want a text in quotes; this is 1"),
+        ("audience", 'audience = ""', "oidc.trusts.audience: cannot be empty"),
+        ("issuer", 'issuer = "issuer.example"', "oidc.trusts.issuer: want a URL"),
+        ("issuer", 'issuer = "http://issuer.example"', "oidc.trusts.issuer: want https"),
+        ("issuer", 'issuer = "https://issuer.example?x"', "oidc.trusts.issuer: want a URL"),
+        ("name", 'name = "CI"', "oidc.trusts.name: want the name of an account"),
+        ("name", 'name = "operator"', "oidc.trusts.name: operator has a meaning of its own"),
+        ("claims", "claims = {}", "oidc.trusts.claims: want at least one"),
+        ("claims", 'claims = { sub = "*" }', "oidc.trusts.claims: want at least one"),
+        ("claims", "claims = { sub = 1 }", "oidc.trusts.claims: want texts by name"),
+        ("grants", 'grants = ["push"]', "oidc.trusts.grants: want an action and a pattern"),
+        ("grants", 'grants = ["admin *"]', "oidc.trusts.grants: want an action and a pattern"),
+        ("grants", "grants = []", "oidc.trusts.grants: want at least one"),
+        ("life", 'life = "2d"', "oidc.trusts.life: want 1m to 1d"),
+    ],
+)
+def test_problem_in_a_table_is_told_with_its_line(path: Path, key: str, changed: str, problem: str) -> None:
+    second = TRUST.replace('"ci"', '"cd"') + 'life = "1h"\n'
+    text = TRUST + re.sub(rf"^{key} = .*", changed, second, flags=re.MULTILINE)
+    line = text.splitlines().index(changed) + 1
+
+    assert problems(path, text)[0].startswith(f"moorage.toml:{line}: {problem}")
+
+
+def test_key_that_a_table_must_have_is_asked_for(path: Path) -> None:
+    assert problems(path, '[[oidc.trusts]]\nname = "ci"\n')[:2] == [
+        "moorage.toml:1: oidc.trusts.issuer: is missing",
+        "moorage.toml:1: oidc.trusts.audience: is missing",
+    ]
+
+
+def test_two_tables_of_one_name_are_told(path: Path) -> None:
+    assert problems(path, TRUST + TRUST) == [
+        "moorage.toml:2: oidc.trusts: ci is there twice; each trust is a robot of its own"
+    ]
+
+
+def test_what_is_shown_of_tables_can_be_read_again(path: Path) -> None:
+    path.write_text(TRUST)
+    shown = CliRunner().invoke(app, ["config", "show", "--config", str(path)]).stdout
+
+    again = path.with_name("again.toml")
+    again.write_text(shown)
+
+    assert load(again, {}) == load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('issuer = "http://issuer.example"', "oidc.issuer: want https"),
+        ('client_id = ""', "oidc.client_id: cannot be empty"),
+        ('private_addresses = ["home"]', "oidc.private_addresses: want a network"),
+    ],
+)
+def test_problem_of_signing_in_is_told(path: Path, line: str, problem: str) -> None:
+    assert problems(path, f"[oidc]\n{line}\n")[0].startswith(f"moorage.toml:2: {problem}")

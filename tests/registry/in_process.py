@@ -114,7 +114,6 @@ class InProcess:
             "raw_path": path.encode(),
             "query_string": query.encode(),
             "headers": fields,
-            "scheme": "http",
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 5000),
         }

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import structlog
 
 from moorage.api import signing_in
-from moorage.api.exchange import NO_STORE, Header, Receive, Reply, Request, Scope, Send, decode_segment
+from moorage.api.exchange import Header, Receive, Reply, Request, Scope, Send, decode_segment
 from moorage.api.gate import Needs
 from moorage.api.manage import answering
 from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
@@ -53,6 +53,7 @@ _PATHS_REMEMBERED = 4096
 _PATH_REMEMBERED_MAX_BYTES = 512
 _NO_NAME = RepositoryName("")
 _SIGNED_IN = frozenset({"basic", "bearer"})
+_NO_STORE: Header = (b"cache-control", b"private, no-store")
 _CACHED_BY_CLIENT: Header = (b"cache-control", b"private, max-age=31536000")
 
 _PING = {"GET": Endpoint(lists.ping, Needs.CALLER), "HEAD": Endpoint(lists.ping, Needs.CALLER)}
@@ -135,10 +136,8 @@ class Dispatcher:
         except Exception:
             log.exception("request_failed", method=request.method, path=_shown(scope["raw_path"]))
             reply = render(RegistryError())
-        if request.caller.means in _SIGNED_IN:
+        if route == "manage" or request.caller.means in _SIGNED_IN:
             _keep_private(reply)
-        elif route == "manage":
-            reply.headers.append(NO_STORE)
         sent = await self._send(reply, request, send)
         elapsed = time.perf_counter() - started
         status_class = reply.status // 100 - 1 if sent >= 0 else CUT
@@ -292,7 +291,7 @@ def _keep_private(reply: Reply) -> None:
             if value.startswith(b"max-age"):
                 reply.headers[at] = _CACHED_BY_CLIENT
             return
-    reply.headers.append(NO_STORE)
+    reply.headers.append(_NO_STORE)
 
 
 def _shown(raw: bytes) -> str:

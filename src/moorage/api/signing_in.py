@@ -30,6 +30,15 @@ _CHALLENGE: Final = 'Basic realm="Moorage"'
 Fields = list[tuple[str, str]]
 
 
+class _TokenTypes:
+    """Names of RFC 8693, 2.1 and 3."""
+
+    EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+    ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
+    JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
+    ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a name
+
+
 async def answer(services: Services, request: Request) -> Reply:
     """A bearer token for a GET or a POST.
 
@@ -87,8 +96,35 @@ async def _post(services: Services, request: Request) -> Reply:
             secret = form.get("refresh_token", "")
             caller = await services.callers.refresh(secret, address)
             return await _give(services, caller, fields, kept=secret)
+        case _TokenTypes.EXCHANGE:
+            return await _exchange(services, form, address)
         case _:
-            raise ServiceInvalid(reason="want grant_type=password or refresh_token")
+            raise ServiceInvalid(reason="want grant_type=password, refresh_token or a token exchange")
+
+
+async def _exchange(services: Services, form: dict[str, str], address: str) -> Reply:
+    """A token of another issuer, for one of ours.
+
+    Source: RFC 8693, 2. Raises ServiceInvalid (400), ExchangeRefused (401), IssuerUnavailable (503).
+    """
+    if form.get("subject_token_type") not in {_TokenTypes.JWT, _TokenTypes.ID_TOKEN}:
+        raise ServiceInvalid(reason=f"want subject_token_type={_TokenTypes.JWT} or {_TokenTypes.ID_TOKEN}")
+    if form.get("requested_token_type", _TokenTypes.ACCESS_TOKEN) != _TokenTypes.ACCESS_TOKEN:
+        raise ServiceInvalid(reason=f"want requested_token_type={_TokenTypes.ACCESS_TOKEN}, or none")
+    if "actor_token" in form:
+        raise ServiceInvalid(reason="no one acts for another here: want no actor_token")
+    if not form.get("subject_token"):
+        raise ServiceInvalid(reason="want subject_token: the token of the other issuer")
+    given = await services.exchanges.exchange(form["subject_token"], address)
+    return _json(
+        {
+            "access_token": given.secret,
+            "issued_token_type": _TokenTypes.ACCESS_TOKEN,
+            "token_type": "Bearer",
+            "expires_in": given.life_s,
+            "username": given.username,
+        }
+    )
 
 
 async def _form(request: Request) -> Fields:

@@ -1,12 +1,13 @@
 """The settings as a page of the documentation: `python -m moorage.cli.reference > docs/configuration.md`."""
 
 import sys
+from dataclasses import MISSING, fields
 from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
 from moorage.config import Bytes, Described, Settings, describe
-from moorage.config_file import render
+from moorage.config_file import render, table_of
 
 _HEAD = """\
 # Configuration
@@ -31,6 +32,7 @@ nearest right name. `moorage config check` looks for the same problems without s
 | size | text: a whole number and `KiB`, `MiB`, `GiB` or `TiB`, as `"512MiB"`; or a plain number of bytes |
 | switch | `true` or `false`; in the environment also `1`, `0`, `yes`, `no` |
 | list | a list of texts, as `["a", "b"]`; in the environment `a,b` |
+| tables | a list of tables, each under `[[oidc.trusts]]`; in the environment a list of objects as JSON |
 | path | text; a relative one starts at the folder that Moorage is started in |
 
 """
@@ -69,13 +71,35 @@ def _section(name: str, settings: list[Described]) -> str:
         for each in settings
     )
     header = "| Key | Type | Default | Environment variable | Meaning |\n|---|---|---|---|---|\n"
-    return f"## [{name}]\n\n{meaning}\n\n{header}{rows}\n"
+    tables = "".join(_table(f"{name}.{each.key}", table_of(each.type)) for each in settings)
+    return f"## [{name}]\n\n{meaning}\n\n{header}{rows}\n{tables}"
+
+
+def _table(name: str, kind: type | None) -> str:
+    """The keys of the tables that a setting lists."""
+    if kind is None:
+        return ""
+    keys = "".join(
+        f"- `{each.name}`: {each.metadata['meaning']}"
+        + ("\n" if each.default is MISSING else f" Default {_default(each.default)}.\n")
+        for each in fields(kind)
+    )
+    return f"Each table of `[[{name}]]`: {(kind.__doc__ or '').strip()}\n\n{keys}\n"
 
 
 def _type(kind: Any) -> str:
     if kind == Bytes | None or kind is Bytes:
         return "size"
-    names = {timedelta: "duration", bool: "switch", int: "number", str: "text", tuple[str, ...]: "list"}
+    if table_of(kind) is not None:
+        return "tables"
+    names: dict[Any, str] = {
+        timedelta: "duration",
+        bool: "switch",
+        int: "number",
+        str: "text",
+        str | None: "text",
+        tuple[str, ...]: "list",
+    }
     return names.get(kind, "path")
 
 

@@ -6,7 +6,7 @@ Times are in UTC. In a change, a field that is not sent stays as it is.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -21,14 +21,30 @@ _AT_ONCE = 50
 Limit = Annotated[int, Meta(ge=1, le=1000, description="how many at most")]
 AfterName = Annotated[str, Meta(max_length=255, description="what `next` of the page before says")]
 AfterId = Annotated[int, Meta(ge=0, lt=_ID_MAX, description="what `next` of the page before says")]
-Name = Annotated[
-    str,
-    Meta(max_length=64, description="lower-case letters and digits, parted by `.`, `_` or `-`"),
+
+_COMPONENT = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
+
+
+def text(max_length: int, description: str, pattern: str) -> Meta:
+    """What a text is. `pattern` is for whoever reads the document; the rule is checked where it stands."""
+    return Meta(
+        max_length=max_length, description=description, extra_json_schema={"pattern": f"^({pattern})$"}
+    )
+
+
+Name = Annotated[str, text(64, "lower-case letters and digits, parted by `.`, `_` or `-`", _COMPONENT)]
+Repository = Annotated[
+    str, text(255, "as `team/app`, without host and tag", rf"{_COMPONENT}(/{_COMPONENT})*")
 ]
 Words = Annotated[str, Meta(max_length=500, description="for people; one line")]
 Password = Annotated[str, Meta(max_length=1024, description="10 characters or more")]
-Pattern = Annotated[str, Meta(max_length=255, description="repositories: `team/app`, `team/*`, `*`")]
-Owner = Annotated[str, Meta(max_length=80, description="`account NAME` or `group NAME`")]
+Pattern = Annotated[
+    str, text(255, "repositories: `team/app`, `team/*`, `*`", r"[a-z0-9*._-]+(/[a-z0-9*._-]+)*")
+]
+Owner = Annotated[str, text(80, "`account NAME` or `group NAME`", rf"(account|group) {_COMPONENT}")]
+Receiver = Annotated[
+    str, text(80, "`account NAME`, `group NAME` or `everyone`", rf"everyone|(account|group) {_COMPONENT}")
+]
 Actions = Annotated[list[Action], Meta(min_length=1, max_length=20)]
 
 
@@ -37,6 +53,20 @@ class Page(Struct, Generic[T], frozen=True):
 
     items: list[T]
     next: str | None
+
+
+class Refusal(Struct, frozen=True):
+    """Why: `code` for a program, `message` for a person, `detail` for both."""
+
+    code: str
+    message: str
+    detail: dict[str, Any]
+
+
+class Refusals(Struct, frozen=True):
+    """What comes back with a status of 400 and above."""
+
+    errors: list[Refusal]
 
 
 class NamePage(Struct, frozen=True, forbid_unknown_fields=True):

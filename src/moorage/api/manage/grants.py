@@ -1,11 +1,10 @@
 """Grants: the endpoints and their documents."""
 
 from datetime import datetime
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from moorage.api.manage.documents import Actions, IdPage, Page, Pattern, collect, time_of
+from moorage.api.manage.documents import Actions, IdPage, Page, Pattern, Receiver, collect, time_of
 from moorage.api.manage.routes import Ask, NoQuery
 from moorage.errors import GrantUnknown
 from moorage.identity.access import rows
@@ -28,7 +27,7 @@ class GrantReply(Struct, frozen=True):
 class NewGrant(Struct, frozen=True, forbid_unknown_fields=True):
     """A grant to be given. Where there is one to the same on the same pattern, its actions become these."""
 
-    to: Annotated[str, Meta(max_length=80, description="`account NAME`, `group NAME` or `everyone`")]
+    to: Receiver
     pattern: Pattern
     actions: Actions
 

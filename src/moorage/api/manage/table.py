@@ -1,11 +1,24 @@
 """Every operation of the API. What is not here is not there."""
 
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 from moorage.api.gate import Needs
-from moorage.api.manage import accounts, grants, groups, namespaces, tokens, whoami
+from moorage.api.manage import (
+    access,
+    accounts,
+    audit,
+    grants,
+    groups,
+    keys,
+    namespaces,
+    repositories,
+    tokens,
+    whoami,
+)
 from moorage.api.manage.documents import IdPage, NamePage, Page
-from moorage.api.manage.routes import Route
+from moorage.api.manage.openapi import describe
+from moorage.api.manage.routes import Ask, NoQuery, Route
 
 _WHO = (Route("GET", "/whoami", whoami.get, Needs.ACCOUNT, whoami.Whoami, "Who the caller is."),)
 
@@ -214,4 +227,95 @@ _TOKENS = (
     ),
 )
 
-TABLE: Final = (*_WHO, *_ACCOUNTS, *_GROUPS, *_NAMESPACES, *_GRANTS, *_TOKENS)
+_REPOSITORIES = (
+    Route(
+        "GET",
+        "/repositories",
+        repositories.list_all,
+        Needs.ACCOUNT,
+        Page[repositories.ListedRepository],
+        "The repositories that one may pull from.",
+        query=NamePage,
+    ),
+    Route(
+        "POST",
+        "/repositories",
+        repositories.create,
+        Needs.ACCOUNT,
+        repositories.RepositoryReply,
+        "Make a repository, for which one has `push`.",
+        status=201,
+        body=repositories.NewRepository,
+    ),
+    Route(
+        "GET",
+        "/repositories/{name...}",
+        repositories.get,
+        Needs.ACCOUNT,
+        repositories.RepositoryReply,
+        "One repository. Its slashes may be sent as they are.",
+    ),
+    Route(
+        "DELETE",
+        "/repositories/{name...}",
+        repositories.delete,
+        Needs.ACCOUNT,
+        None,
+        "Remove a repository, of which one has `delete`, and all that is in it.",
+        status=204,
+    ),
+)
+
+_RECORDS = (
+    Route(
+        "GET",
+        "/audit",
+        audit.list_all,
+        Needs.AUDITOR,
+        Page[audit.EntryReply],
+        "Who did what: the newest first, or what came after a row.",
+        query=audit.AuditPage,
+    ),
+    Route("GET", "/keys", keys.list_all, Needs.AUDITOR, keys.KeysReply, "The public keys of bearer tokens."),
+    Route(
+        "POST",
+        "/keys",
+        keys.rotate,
+        Needs.ADMIN,
+        keys.KeyReply,
+        "Sign bearer tokens by a new key; those by the old ones stay good.",
+        status=201,
+    ),
+    Route(
+        "GET",
+        "/access/explain",
+        access.explain,
+        Needs.ACCOUNT,
+        access.Explanation,
+        "Whether an account may do something, and by which rule: one's own, or as an auditor anyone's.",
+        query=access.Question,
+    ),
+)
+
+
+async def show_document(ask: Ask[None, NoQuery]) -> dict[str, Any]:  # noqa: ARG001 - asked by anyone
+    """What the API is, for programs."""
+    return _describe_all()
+
+
+@cache
+def _describe_all() -> dict[str, Any]:
+    return describe(TABLE)
+
+
+TABLE: Final = (
+    *_WHO,
+    *_ACCOUNTS,
+    *_GROUPS,
+    *_NAMESPACES,
+    *_REPOSITORIES,
+    *_GRANTS,
+    *_TOKENS,
+    *_RECORDS,
+    Route("GET", "/openapi.json", show_document, Needs.NOTHING, dict[str, Any], "This document."),
+)

@@ -8,6 +8,8 @@ from moorage.config import Settings
 from moorage.database import Database
 from moorage.identity.accounts.passwords import Passwords
 from moorage.identity.callers.callers import Callers
+from moorage.identity.federation.exchanging import Exchanges
+from moorage.identity.federation.visiting import Visits
 from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.serving import BlobServer
 from moorage.registry.blobs.store import BlobStore
@@ -26,6 +28,8 @@ class Services:
     callers: Callers
     passwords: Passwords
     gate: Gate
+    exchanges: Exchanges
+    visits: Visits
 
     def actor(self, request: Request) -> Actor:
         """Who a change is recorded as made by."""

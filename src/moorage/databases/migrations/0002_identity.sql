@@ -98,6 +98,18 @@ CREATE TABLE claim (
     expires_at  INTEGER NOT NULL
 );
 
+-- People who were sent to a provider to sign in, until they come back. `state` and `browser` are hashes.
+CREATE TABLE sign_in (
+    state       TEXT    NOT NULL PRIMARY KEY,
+    browser     TEXT    NOT NULL,
+    nonce       TEXT    NOT NULL,
+    verifier    TEXT    NOT NULL,
+    address     TEXT    NOT NULL,
+    expires_at  INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX sign_in_by_address ON sign_in (address);
+CREATE INDEX sign_in_by_expiry ON sign_in (expires_at);
+
 -- When a repository of this name was last deleted: a token from before says nothing of a later one.
 CREATE TABLE repository_deletion (
     name        TEXT    NOT NULL PRIMARY KEY,

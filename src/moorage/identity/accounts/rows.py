@@ -66,9 +66,9 @@ async def find_account_by_id(db: Database, account_id: int) -> Account | None:
     return None if row is None else _account(row)
 
 
-async def find_account_of(db: Database, issuer: str, subject: str) -> Account | None:
+def find_account_of(tx: Transaction, issuer: str, subject: str) -> Account | None:
     """The account that belongs to a subject of another issuer."""
-    row = await db.one(f"{_ACCOUNT} WHERE issuer = ? AND subject = ?", (issuer, subject))
+    row = tx.one(f"{_ACCOUNT} WHERE issuer = ? AND subject = ?", (issuer, subject))
     return None if row is None else _account(row)
 
 
@@ -83,12 +83,21 @@ async def get_account(db: Database, name: str) -> Account:
     return account
 
 
-def get_account_in(tx: Transaction, name: str) -> Account:
-    """The same inside a transaction."""
+def find_account_in(tx: Transaction, name: str) -> Account | None:
+    """An account by its exact name, inside a transaction."""
     row = tx.one(f"{_ACCOUNT} WHERE name = ?", (name,))
-    if row is None:
+    return None if row is None else _account(row)
+
+
+def get_account_in(tx: Transaction, name: str) -> Account:
+    """An account by its exact name, inside a transaction.
+
+    Raises AccountUnknown (404).
+    """
+    account = find_account_in(tx, name)
+    if account is None:
         raise AccountUnknown(name=name[:64])
-    return _account(row)
+    return account
 
 
 async def find_password(db: Database, name: str) -> tuple[Account | None, str | None]:

@@ -45,6 +45,12 @@ async def rotate(db: Database, *, is_forced: bool, by: Actor | None = None) -> S
     return await db.write(work)
 
 
+def public_of(key: SigningKey) -> dict[str, str]:
+    """What anyone may know of a key, as JWK: `kty`, `crv`, `x`, `y`."""
+    public = ECKey.import_key(key.private).as_dict(private=False)
+    return {name: str(public[name]) for name in ("kty", "crv", "x", "y")}
+
+
 def _is_due(key: SigningKey) -> bool:
     return now_ms() - key.created_at >= SIGNS_FOR_MS
 

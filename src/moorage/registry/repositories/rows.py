@@ -63,3 +63,13 @@ async def list_repositories(db: Database, after: str, limit: int) -> list[str]:
 def delete_repository(tx: Transaction, repository_id: int) -> None:
     """Remove a repository, of which nothing else is left."""
     tx.run("DELETE FROM repository WHERE id = ?", (repository_id,))
+
+
+def has_repositories(tx: Transaction, namespace: str) -> bool:
+    """Whether there are repositories in a namespace, or one of its very name."""
+    # "0" is the character after "/"
+    row = tx.one(
+        "SELECT 1 FROM repository WHERE name = ? OR (name > ? AND name < ?) LIMIT 1",
+        (namespace, f"{namespace}/", f"{namespace}0"),
+    )
+    return row is not None
