@@ -26,6 +26,7 @@ PACKAGES = {
     "curl": "curl",
     "docker": "docker.io",
     "dockerd": "docker.io",
+    "nginx": "nginx-light",
     "nsenter": "util-linux",
     "podman": "podman",
     "skopeo": "skopeo",
