@@ -44,6 +44,11 @@ def ratio_at_most(limit: float) -> Bar:
     return Bar(Sense.AT_MOST, limit, is_ratio=True)
 
 
+def at_least(limit: float) -> Bar:
+    """At least `limit`, whatever the reference does."""
+    return Bar(Sense.AT_LEAST, limit, is_ratio=False)
+
+
 def at_most(limit: float) -> Bar:
     """At most `limit`, whatever the reference does."""
     return Bar(Sense.AT_MOST, limit, is_ratio=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from bench.accounts import SignedInManifest, SigningIn
 from bench.blobs import BlobGet, BlobPush, BlobRanges, SmallBlobGet
 from bench.manifests import ManifestByTag, ManifestHead, ManifestPush
 from bench.memory import EndlessPush, ManyPulls
@@ -17,6 +18,8 @@ def make_rows() -> Sequence[Row]:
     return (
         ManifestByTag(),
         ManifestHead(),
+        SignedInManifest(),
+        SigningIn(),
         SmallBlobGet(),
         BlobGet(),
         TlsBlobGet(),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Self
@@ -181,6 +182,10 @@ class DockerRegistry(OwnServer):
 
     ready_target = "/v2/"
 
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, folder)
+        self._htpasswd: Path | None = None
+
     def command(self) -> list[str]:
         """Write the configuration and give `docker-registry serve`."""
         config = self.folder / "config.yml"
@@ -188,8 +193,22 @@ class DockerRegistry(OwnServer):
         text = _DOCKER_REGISTRY_CONFIG.format(data=self.data, host=host, port=port)
         if self.certificate is not None:
             text += f"  tls:\n    certificate: {self.certificate}\n    key: {self.certificate}\n"
+        if self._htpasswd is not None:
+            text += f"auth:\n  htpasswd:\n    realm: bench\n    path: {self._htpasswd}\n"
         config.write_text(text, encoding="utf-8")
         return ["docker-registry", "serve", str(config)]
+
+    def ask_for_password(self, htpasswd: str) -> None:
+        """From the next start on, let in only whom this file names; its hashes are bcrypt's."""
+        self._htpasswd = self.folder / "htpasswd"
+        self._htpasswd.write_text(htpasswd, encoding="utf-8")
+
+    def _is_ready(self) -> bool:
+        if self._htpasswd is None:
+            return super()._is_ready()
+        with suppress(OSError, HTTPException), Client(self.address) as client:
+            return client.ask_status("GET", self.ready_target) == 401
+        return False
 
     def sibling(self, folder: Path) -> Self:
         """Make one like this, not started, with an empty data folder."""

@@ -38,7 +38,7 @@ from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
 from moorage.identity.accounts.passwords import Passwords
 from moorage.identity.callers.callers import Callers
-from moorage.identity.managing.first_admin import make_claim
+from moorage.identity.managing.accounts import make_claim
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
@@ -47,7 +47,7 @@ from moorage.registry.uploads.uploading import Uploads
 from moorage.server.connection import Connection
 from moorage.server.exchange import head
 from moorage.server.limits import Limits
-from moorage.server.tls import Arrivals, TlsListener
+from moorage.server.tls import Arrivals, TlsListener, keep_memory
 from moorage.server.worker import Worker
 from moorage.server.workers import Workers, listen
 from moorage.storage.filesystem import FilesystemStore
@@ -174,6 +174,7 @@ async def _work(index: int, own: socket.socket, settings: Settings, tls: Tls | N
             server = await loop.create_server(lambda: Connection(worker), sock=own, backlog=_BACKLOG)
             await _serve_until_cancelled(worker, server.close)
             return
+        keep_memory()
         certificate = ServerCertificate(tls.certificate, tls.key)
         watching = loop.create_task(certificate.watch())
         listener = TlsListener(own, _arrivals(worker, certificate, ArrivalLog(shared.metrics)))

@@ -216,9 +216,15 @@ class TokenSettings:
         timedelta(minutes=5), "How long a bearer token lasts, which clients fetch for each push or pull."
     )
 
+    expiry_max: timedelta = setting(
+        timedelta(days=365), "How long a token that someone makes for a machine may last."
+    )
+
     def problems(self) -> list[tuple[str, str]]:
         """What an operator must mend, as (key, sentence)."""
         found = []
+        if self.expiry_max < timedelta(hours=1):
+            found.append(("expiry_max", "want 1h or more"))
         if not timedelta(seconds=60) <= self.life <= timedelta(hours=1):
             found.append(("life", "want 60s to 1h; clients take less than 60s for 60s"))
         return found

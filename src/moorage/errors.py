@@ -13,6 +13,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       Unauthorized                                               who asks is not known, or not by this
         BearerInvalid ScopeInsufficient CredentialsInvalid PasswordRefused
       TooManySignIns ServiceInvalid ScopesInvalid ClaimInvalid   signing in
+      FieldInvalid DocumentTooLarge                              the API's documents
       AccountNameInvalid NameTaken PasswordInvalid PatternInvalid ActionsInvalid LastAdmin
       AccountUnknown GroupUnknown NamespaceUnknown GrantUnknown TokenUnknown     accounts and what they may do
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
@@ -366,6 +367,18 @@ class ScopesInvalid(RegistryError):
     """More scopes than one token is given for."""
 
     status, code, message = 400, "UNSUPPORTED", "too many scopes in one request for a token"
+
+
+class FieldInvalid(RegistryError):
+    """A document or a query of the API is not as it is described. `field` is the one that is wrong."""
+
+    status, code, message = 400, "FIELD_INVALID", "a field of the request is not as it is described"
+
+
+class DocumentTooLarge(RegistryError):
+    """A document is larger than any that the API takes."""
+
+    status, code, message = 413, "SIZE_INVALID", "the request body is larger than the API takes"
 
 
 class AccountNameInvalid(RegistryError):

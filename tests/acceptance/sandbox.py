@@ -2,7 +2,8 @@
 
 docker, podman, buildah and skopeo write below /etc, /run, /var/lib and /dev/shm whatever they are told. As
 root they are given a mount namespace in which those are copies, so that a test leaves nothing behind; the
-hosts file in it names `registry.local`. Without root only skopeo and curl can be used, as they are.
+hosts file in it names `registry.local`, and names of ::1, where docker verifies TLS. Without root only skopeo
+and curl can be used, as they are.
 """
 
 import contextlib
@@ -26,8 +27,10 @@ PACKAGES = {
     "curl": "curl",
     "docker": "docker.io",
     "dockerd": "docker.io",
+    "ip": "iproute2",
     "nginx": "nginx-light",
     "nsenter": "util-linux",
+    "openssl": "openssl",
     "podman": "podman",
     "skopeo": "skopeo",
     "unshare": "util-linux",
@@ -43,11 +46,16 @@ _SHUT_OFF = """
 mount -t tmpfs -o mode=700 tmpfs "$1"
 cp -a /etc "$1/etc"
 echo '127.0.0.1 registry.local' >> "$1/etc/hosts"
+echo '::1 registry.internal other.internal registry.example' >> "$1/etc/hosts"
 mkdir "$1/lib"
 mount --bind "$1/etc" /etc
 mount --bind "$1/lib" /var/lib
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
+if [ -n "$2" ]; then
+  ip link set lo up
+  ip address add "$2/32" dev lo
+fi
 echo ready
 exec cat
 """
@@ -75,8 +83,10 @@ def _do_without(reason: str) -> str:
 class Sandbox:
     """Runs clients; a context manager, since the namespace lives as long as the process that holds it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, address: str | None = None) -> None:
+        """With an `address` it is a network of its own, where this machine has that address."""
         self.root = root
+        self._address = address
         self.host = "127.0.0.1"
         self._enter: list[str] = []
         self._holder: subprocess.Popen[str] | None = None
@@ -98,8 +108,9 @@ class Sandbox:
         if os.geteuid() == 0 and shutil.which("unshare") and shutil.which("nsenter"):
             private = self.root / "private"
             private.mkdir()
+            spaces = ["--mount", "--propagation", "private"] + (["--net"] if self._address else [])
             holder = subprocess.Popen(
-                ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _SHUT_OFF, "sh", private],
+                ["unshare", *spaces, "sh", "-ec", _SHUT_OFF, "sh", private, self._address or ""],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -111,7 +122,9 @@ class Sandbox:
             if holder.stdout.readline() != "ready\n":
                 pytest.fail(f"no mount namespace for the clients: {holder.stderr.read()}", pytrace=False)
             self._enter = ["nsenter", f"--mount=/proc/{holder.pid}/ns/mnt"]
-            self.host = "registry.local"
+            if self._address:
+                self._enter.append(f"--net=/proc/{holder.pid}/ns/net")
+            self.host = self._address or "registry.local"
         return self
 
     def __exit__(
@@ -155,6 +168,21 @@ class Sandbox:
             printed, _ = process.communicate()
             pytest.fail(f"{command} took longer than {seconds} s; it printed:\n{printed}", pytrace=False)
         return process.returncode, printed
+
+    def say(self, text: str, *command: str | Path) -> str:
+        """Run a command that is told something on its standard input, and has to succeed."""
+        ran = subprocess.run(
+            [*self._enter, *command],
+            env=self._env,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        if ran.returncode != 0:
+            pytest.fail(f"{command} ended with {ran.returncode}: {ran.stdout}{ran.stderr}", pytrace=False)
+        return ran.stdout
 
     def run(self, *command: str | Path, seconds: float = COMMAND_SECONDS) -> str:
         """Run a command that has to succeed; return what it printed."""

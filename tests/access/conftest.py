@@ -1,4 +1,4 @@
-"""Servers with accounts: one that everyone shares, and helpers for a test that needs its own."""
+"""One server with accounts for each module: wrong passwords are counted by address, and all come from one."""
 
 import secrets
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ life = "5m"
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def moorage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Two workers: what counts at once counts in both."""
     folder = tmp_path_factory.mktemp("access")
@@ -27,7 +27,7 @@ def moorage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def town(moorage: ServerProcess) -> People:
     """Everyone of `town.py`, with something in each place."""
     people = People(moorage)

@@ -173,7 +173,6 @@ class People:
 
     def forge(
         self,
-        header: dict[str, Any] | None = None,
         *,
         without: Iterable[str] = (),
         access: Iterable[tuple[str, str]] = (),
@@ -200,7 +199,7 @@ class People:
         }
         kept = {name: value for name, value in whole.items() if name not in set(without)}
         signer = ECKey.import_key(key.private)
-        return jwt.encode({"alg": "ES256", "typ": "JWT", "kid": key.id, **(header or {})}, kept, signer)
+        return jwt.encode({"alg": "ES256", "typ": "JWT", "kid": key.id}, kept, signer)
 
 
 def _with_database(path: Path, use: Callable[[SqliteDatabase], Awaitable[T]]) -> T:

@@ -100,7 +100,7 @@ class Visitor:
         return 403 if self.means in {"basic", "token"} else 401
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secrets(town: People) -> dict[str, str]:
     """The robots' tokens, each for less than the robot may do."""
     return {

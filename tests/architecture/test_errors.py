@@ -35,6 +35,7 @@ STATUSES = {
     # 414 more of them than one request may carry
     "TAG_INVALID": {400, 414},
     # accounts and what they may do: the API's own
+    "FIELD_INVALID": {400},
     "NAME_TAKEN": {409},
     "PASSWORD_INVALID": {400},
     "PATTERN_INVALID": {400},

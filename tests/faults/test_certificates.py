@@ -1,6 +1,5 @@
 """F48, F49: certificates of the operator's that change, or that cannot be used."""
 
-import shutil
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -9,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from moorage.certificates import authority
 from moorage.certificates.names import Names
+from moorage.certificates.serving import ServerCertificate
 from tests.faults.means import WrappedServer, wait_until
 from tests.servers import ServerProcess, trusting_nobody
 
@@ -119,19 +120,38 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "said"), DAMAGES)
-def test_f48_certificate_that_cannot_be_used_leaves_the_old_one_until_it_is_mended(
-    tls_server: ServerProcess, pair: Pair, first: bytes, damage: Callable[[Pair], None], said: str
+def test_f48_half_written_certificate_leaves_the_old_one_until_it_is_whole(
+    tls_server: ServerProcess, pair: Pair, first: bytes
 ) -> None:
-    damage(pair)
+    cut(pair)
 
-    refused = tls_server.wait_for_event("certificate_refused")
-    assert said in refused["reason"]
-    assert refused["level"] == "error"
+    assert "not whole" in tls_server.wait_for_event("certificate_refused", level="error")["reason"]
     assert shown(tls_server) == {first}
 
-    mended = pair.put()
-    wait_until(lambda: shown(tls_server) == {mended})
+    whole = pair.put()
+    wait_until(lambda: shown(tls_server) == {whole})
+
+
+@pytest.mark.parametrize(("damage", "said"), DAMAGES)
+def test_f48_certificate_that_cannot_be_used_is_told_once_and_the_old_one_stays(
+    pair: Pair, first: bytes, damage: Callable[[Pair], None], said: str
+) -> None:
+    served = ServerCertificate(pair.certificate, pair.key)
+    before = served.context
+    damage(pair)
+
+    with capture_logs() as logged:
+        for _ in range(5):
+            served.follow()
+    assert [entry["event"] for entry in logged] == ["certificate_refused"]
+    assert said in logged[0]["reason"]
+    assert served.context is before
+
+    pair.put()
+    served.follow()
+    assert served.context is before, "it may still be being written"
+    served.follow()
+    assert served.context is not before
 
 
 @pytest.mark.parametrize(("damage", "said"), DAMAGES)
@@ -156,26 +176,3 @@ def test_f49_settings_of_one_without_the_other_are_refused(tmp_path: Path, pair:
 
     assert code == 1
     assert "tls.key" in printed
-
-
-def test_own_certificate_that_was_lost_is_issued_anew_with_the_next_start(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "data", "--workers", "1", is_tls=True) as server:
-        before = shown(server)
-        root = (server.data_dir / "tls" / "authority.pem").read_bytes()
-        server.terminate()
-        (server.data_dir / "tls" / "server.pem").unlink()
-        server.start()
-
-        assert shown(server) != before
-        assert (server.data_dir / "tls" / "authority.pem").read_bytes() == root
-
-
-def test_data_folder_keeps_its_root_when_it_moves(tmp_path: Path) -> None:
-    """It is the folder that clients trust, not its place."""
-    with ServerProcess(tmp_path / "data", "--workers", "1", is_tls=True) as server:
-        before = shown(server)
-        server.terminate()
-        shutil.move(server.data_dir, tmp_path / "moved")
-
-    with ServerProcess(tmp_path / "moved", "--workers", "1", is_tls=True) as server:
-        assert shown(server) == before

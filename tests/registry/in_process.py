@@ -110,6 +110,7 @@ class InProcess:
             "type": "http",
             "http_version": "1.1",
             "method": method,
+            "scheme": "http",
             "raw_path": path.encode(),
             "query_string": query.encode(),
             "headers": fields,

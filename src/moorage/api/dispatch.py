@@ -15,8 +15,9 @@ from typing import NamedTuple
 import structlog
 
 from moorage.api import signing_in
-from moorage.api.exchange import Header, Receive, Reply, Request, Scope, Send, decode_segment
+from moorage.api.exchange import NO_STORE, Header, Receive, Reply, Request, Scope, Send, decode_segment
 from moorage.api.gate import Needs
+from moorage.api.manage import answering
 from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2 import blobs, lists, manifests, uploads
@@ -52,7 +53,6 @@ _PATHS_REMEMBERED = 4096
 _PATH_REMEMBERED_MAX_BYTES = 512
 _NO_NAME = RepositoryName("")
 _SIGNED_IN = frozenset({"basic", "bearer"})
-_NO_STORE: Header = (b"cache-control", b"private, no-store")
 _CACHED_BY_CLIENT: Header = (b"cache-control", b"private, max-age=31536000")
 
 _PING = {"GET": Endpoint(lists.ping, Needs.CALLER), "HEAD": Endpoint(lists.ping, Needs.CALLER)}
@@ -125,6 +125,9 @@ class Dispatcher:
                 reply = await endpoint.answer(self._services, request, name, reference)
             elif route == "token":
                 reply = await signing_in.answer(self._services, request)
+            elif route == "manage":
+                _check_origin(request)
+                reply = await answering.answer(self._services, request, path)
             else:
                 reply = await self._operations.answer(request, path)
         except RegistryError as refusal:
@@ -134,6 +137,8 @@ class Dispatcher:
             reply = render(RegistryError())
         if request.caller.means in _SIGNED_IN:
             _keep_private(reply)
+        elif route == "manage":
+            reply.headers.append(NO_STORE)
         sent = await self._send(reply, request, send)
         elapsed = time.perf_counter() - started
         status_class = reply.status // 100 - 1 if sent >= 0 else CUT
@@ -244,6 +249,8 @@ def _find_plain(path: bytes) -> tuple[str, RepositoryName, str, dict[str, Endpoi
         return "catalog", _NO_NAME, "", _CATALOG
     if path.startswith(b"/v2/"):
         raise RouteUnknown(path=_shown(path))
+    if path == b"/api" or path.startswith(b"/api/"):
+        return "manage", _NO_NAME, "", {}
     if path == b"/token":
         return "token", _NO_NAME, "", {}
     if not path.startswith(b"/"):
@@ -283,7 +290,7 @@ def _keep_private(reply: Reply) -> None:
             if value.startswith(b"max-age"):
                 reply.headers[at] = _CACHED_BY_CLIENT
             return
-    reply.headers.append(_NO_STORE)
+    reply.headers.append(NO_STORE)
 
 
 def _shown(raw: bytes) -> str:

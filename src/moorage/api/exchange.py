@@ -20,6 +20,7 @@ Header = tuple[bytes, bytes]
 
 API_VERSION: Header = (b"docker-distribution-api-version", b"registry/2.0")
 NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
+NO_STORE: Header = (b"cache-control", b"no-store")
 EMPTY: Header = (b"content-length", b"0")
 
 _QUERY_FIELDS_MAX = 256

@@ -9,6 +9,7 @@ Source: RFC 8446, RFC 5246; the transports of asyncio.
 """
 
 import asyncio
+import ctypes
 import errno
 import socket
 import ssl
@@ -23,12 +24,27 @@ from moorage.server.worker import Worker
 PIECE_BYTES = 1024 * 1024
 _READ_BYTES = 256 * 1024
 _HANDSHAKE = b"\x16"
+# the names and numbers of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 * 1024 * 1024
 _ACCEPTED_AT_ONCE = 64
 _TOLD_MAX = 64
 """How many more connections than are served are let in to be told so."""
 _TRY_AGAIN_S = 1.0
 _LINGER_MAX_BYTES = 16 * 1024 * 1024
 _NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def keep_memory() -> None:
+    """Let glibc keep up to 32 MiB that was freed; another libc goes on as it does.
+
+    Each piece is made and freed. Given back to the kernel and taken again, page by page, its memory would
+    cost more than its encryption.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from moorage.api.exchange import QueryInvalid, Reply, Request
 from moorage.api.v2.services import Services
 from moorage.errors import ClaimInvalid, PasswordRefused, RegistryError
 from moorage.identity.accounts.rows import is_claim
-from moorage.identity.managing.first_admin import create_first_admin
+from moorage.identity.managing.accounts import create_first_admin
 from moorage.identity.tokens.rows import hash_secret
 from moorage.oci.names import RepositoryName
 from moorage.records.audit.rows import Actor

@@ -12,6 +12,7 @@ from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.identity.tokens import rows
 from moorage.identity.tokens.rows import SigningKey
+from moorage.records.audit.rows import Actor, record
 
 SIGNS_FOR_MS: Final = 30 * 86_400_000
 _VERIFIES_MS: Final = SIGNS_FOR_MS + 86_400_000
@@ -24,8 +25,11 @@ async def rotate_if_due(db: Database) -> None:
         await rotate(db, is_forced=False)
 
 
-async def rotate(db: Database, *, is_forced: bool) -> SigningKey:
-    """Make a new key that signs from now on; the key that signs. Without force only where one is due."""
+async def rotate(db: Database, *, is_forced: bool, by: Actor | None = None) -> SigningKey:
+    """Make a new key that signs from now on; the key that signs. Without force only where one is due.
+
+    `by`: who asked for it, where someone did.
+    """
     made = _make()
 
     def work(tx: Transaction) -> SigningKey:
@@ -34,6 +38,8 @@ async def rotate(db: Database, *, is_forced: bool) -> SigningKey:
             return newest
         rows.drop_retired_keys(tx)
         rows.insert_key(tx, made)
+        if by is not None:
+            record(tx, by, "key.rotate", made.id)
         return made
 
     return await db.write(work)

@@ -120,6 +120,12 @@ def unlink(tx: Transaction, repository_id: int, digest: Digest) -> None:
     tx.run("DELETE FROM lease WHERE repository = ? AND digest = ?", (repository_id, digest))
 
 
+def unlink_all_in(tx: Transaction, repository_id: int) -> None:
+    """Stop a repository from serving any blob. The bytes stay."""
+    tx.run("DELETE FROM repository_blob WHERE repository = ?", (repository_id,))
+    tx.run("DELETE FROM lease WHERE repository = ?", (repository_id,))
+
+
 class HeldBlob(NamedTuple):
     """A live blob of a repository: its sha256 digest, size, and how it came since a manifest named it."""
 

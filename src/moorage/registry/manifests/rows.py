@@ -181,6 +181,12 @@ def delete(tx: Transaction, row_id: int, leased_until: int) -> None:
     tx.run("DELETE FROM manifest WHERE id = ?", (row_id,))
 
 
+def delete_all_in(tx: Transaction, repository_id: int) -> None:
+    """Remove a repository's manifests and their edges, and lease nothing: the repository goes too."""
+    tx.run("DELETE FROM manifest_reference WHERE repository = ?", (repository_id,))
+    tx.run("DELETE FROM manifest WHERE repository = ?", (repository_id,))
+
+
 async def list_referrers(
     db: Database,
     repository: RepositoryName,

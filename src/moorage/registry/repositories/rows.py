@@ -1,9 +1,29 @@
 """The table `repository` and all its SQL."""
 
+from typing import NamedTuple
+
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.errors import NameUnknown
 from moorage.oci.names import RepositoryName
+
+
+class Repository(NamedTuple):
+    """A repository. `created_at` is in milliseconds since 1970-01-01 UTC."""
+
+    name: RepositoryName
+    created_at: int
+
+
+async def read_repository(db: Database, name: RepositoryName) -> Repository:
+    """A repository.
+
+    Raises NameUnknown (404).
+    """
+    row = await db.one("SELECT name, created_at FROM repository WHERE name = ?", (name,))
+    if row is None:
+        raise NameUnknown(name=name)
+    return Repository(*row)
 
 
 async def get_repository(db: Database, name: RepositoryName) -> int:
@@ -38,3 +58,8 @@ async def list_repositories(db: Database, after: str, limit: int) -> list[str]:
     """At most `limit` names bytewise after `after`, in order."""
     rows = await db.all("SELECT name FROM repository WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
     return [str(row[0]) for row in rows]
+
+
+def delete_repository(tx: Transaction, repository_id: int) -> None:
+    """Remove a repository, of which nothing else is left."""
+    tx.run("DELETE FROM repository WHERE id = ?", (repository_id,))

@@ -57,6 +57,12 @@ def delete_all_of(tx: Transaction, repository_id: int, manifest_id: int, moved_b
     return tags
 
 
+def delete_all_in(tx: Transaction, repository_id: int) -> None:
+    """Remove a repository's tags and all that is known of them; its manifests go after them."""
+    tx.run("DELETE FROM tag WHERE repository = ?", (repository_id,))
+    tx.run("DELETE FROM tag_event WHERE repository = ?", (repository_id,))
+
+
 def _find_sha256(tx: Transaction, repository_id: int, tag: Tag) -> Digest | None:
     target = find_target(tx, repository_id, tag)
     return None if target is None else target[0]

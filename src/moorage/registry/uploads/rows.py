@@ -80,6 +80,12 @@ async def count(db: Database) -> int:
     return int(row[0]) if row else 0
 
 
+async def list_open_in(db: Database, repository: RepositoryName) -> list[str]:
+    """The ids of a repository's open uploads."""
+    rows = await db.all("SELECT id FROM upload WHERE repository = ?", (repository,))
+    return [str(row[0]) for row in rows]
+
+
 async def list_untouched(db: Database, expiry: timedelta, limit: int) -> list[Upload]:
     """At most `limit` uploads that got no byte for as long as `expiry`, oldest first.
 

@@ -1,0 +1,217 @@
+"""Every operation of the API. What is not here is not there."""
+
+from typing import Final
+
+from moorage.api.gate import Needs
+from moorage.api.manage import accounts, grants, groups, namespaces, tokens, whoami
+from moorage.api.manage.documents import IdPage, NamePage, Page
+from moorage.api.manage.routes import Route
+
+_WHO = (Route("GET", "/whoami", whoami.get, Needs.ACCOUNT, whoami.Whoami, "Who the caller is."),)
+
+_ACCOUNTS = (
+    Route(
+        "GET",
+        "/accounts",
+        accounts.list_all,
+        Needs.AUDITOR,
+        Page[accounts.AccountReply],
+        "All accounts.",
+        query=NamePage,
+    ),
+    Route(
+        "POST",
+        "/accounts",
+        accounts.create,
+        Needs.ADMIN,
+        accounts.AccountReply,
+        "Make an account; for a person also the namespace of that name.",
+        status=201,
+        body=accounts.NewAccount,
+    ),
+    Route(
+        "GET",
+        "/accounts/{name}",
+        accounts.get,
+        Needs.ACCOUNT,
+        accounts.AccountReply,
+        "One account: one's own, or as an auditor any.",
+    ),
+    Route(
+        "PATCH",
+        "/accounts/{name}",
+        accounts.change,
+        Needs.ADMIN,
+        accounts.AccountReply,
+        "Change role, description, or whether it may sign in.",
+        body=accounts.AccountChange,
+    ),
+    Route(
+        "DELETE",
+        "/accounts/{name}",
+        accounts.delete,
+        Needs.ADMIN,
+        None,
+        "Remove an account, its tokens, grants and memberships.",
+        status=204,
+    ),
+    Route(
+        "PUT",
+        "/accounts/{name}/password",
+        accounts.set_password,
+        Needs.ACCOUNT,
+        None,
+        "Change one's own password, or as an administrator anyone's.",
+        status=204,
+        body=accounts.PasswordChange,
+    ),
+)
+
+_GROUPS = (
+    Route(
+        "GET",
+        "/groups",
+        groups.list_all,
+        Needs.ACCOUNT,
+        Page[groups.GroupReply],
+        "The groups that one is in; for auditors all.",
+        query=NamePage,
+    ),
+    Route(
+        "POST",
+        "/groups",
+        groups.create,
+        Needs.ADMIN,
+        groups.GroupReply,
+        "Make a group.",
+        status=201,
+        body=groups.NewGroup,
+    ),
+    Route(
+        "GET",
+        "/groups/{name}",
+        groups.get,
+        Needs.ACCOUNT,
+        groups.GroupWithMembers,
+        "One group and who is in it: for those in it, and auditors.",
+    ),
+    Route("DELETE", "/groups/{name}", groups.delete, Needs.ADMIN, None, "Remove a group.", status=204),
+    Route(
+        "PUT",
+        "/groups/{name}/members/{account}",
+        groups.add_member,
+        Needs.ADMIN,
+        None,
+        "Put an account into a group.",
+        status=204,
+    ),
+    Route(
+        "DELETE",
+        "/groups/{name}/members/{account}",
+        groups.remove_member,
+        Needs.ADMIN,
+        None,
+        "Take an account out of a group.",
+        status=204,
+    ),
+)
+
+_NAMESPACES = (
+    Route(
+        "GET",
+        "/namespaces",
+        namespaces.list_all,
+        Needs.ACCOUNT,
+        Page[namespaces.NamespaceReply],
+        "Public namespaces and one's own; for auditors all.",
+        query=NamePage,
+    ),
+    Route(
+        "POST",
+        "/namespaces",
+        namespaces.create,
+        Needs.ADMIN,
+        namespaces.NamespaceReply,
+        "Make a namespace.",
+        status=201,
+        body=namespaces.NewNamespace,
+    ),
+    Route(
+        "GET",
+        "/namespaces/{name}",
+        namespaces.get,
+        Needs.ACCOUNT,
+        namespaces.NamespaceReply,
+        "One namespace.",
+    ),
+    Route(
+        "PATCH",
+        "/namespaces/{name}",
+        namespaces.change,
+        Needs.ACCOUNT,
+        namespaces.NamespaceReply,
+        "Open or close a namespace as its owner; as an administrator give it to someone else too.",
+        body=namespaces.NamespaceChange,
+    ),
+    Route(
+        "DELETE",
+        "/namespaces/{name}",
+        namespaces.delete,
+        Needs.ADMIN,
+        None,
+        "Forget who owns a namespace; its repositories stay.",
+        status=204,
+    ),
+)
+
+_GRANTS = (
+    Route(
+        "GET",
+        "/grants",
+        grants.list_all,
+        Needs.ACCOUNT,
+        Page[grants.GrantReply],
+        "The grants that one could take back; for auditors all.",
+        query=IdPage,
+    ),
+    Route(
+        "POST",
+        "/grants",
+        grants.create,
+        Needs.ACCOUNT,
+        grants.GrantReply,
+        "Give actions on a pattern, of which one has `admin` on all that it names.",
+        status=201,
+        body=grants.NewGrant,
+    ),
+    Route("GET", "/grants/{id}", grants.get, Needs.ACCOUNT, grants.GrantReply, "One grant."),
+    Route("DELETE", "/grants/{id}", grants.delete, Needs.ACCOUNT, None, "Take a grant back.", status=204),
+)
+
+_TOKENS = (
+    Route(
+        "GET",
+        "/tokens",
+        tokens.list_all,
+        Needs.ACCOUNT,
+        Page[tokens.TokenReply],
+        "One's own tokens; for auditors any account's.",
+        query=tokens.TokenPage,
+    ),
+    Route(
+        "POST",
+        "/tokens",
+        tokens.create,
+        Needs.ACCOUNT,
+        tokens.TokenWithSecret,
+        "Make a token; its secret is in the reply and nowhere else.",
+        status=201,
+        body=tokens.NewToken,
+    ),
+    Route("GET", "/tokens/{id}", tokens.get, Needs.ACCOUNT, tokens.TokenReply, "One token."),
+    Route(
+        "DELETE", "/tokens/{id}", tokens.revoke, Needs.ACCOUNT, None, "Revoke a token at once.", status=204
+    ),
+)
+
+TABLE: Final = (*_WHO, *_ACCOUNTS, *_GROUPS, *_NAMESPACES, *_GRANTS, *_TOKENS)

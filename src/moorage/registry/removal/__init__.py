@@ -1,0 +1,1 @@
+"""Removing a whole repository: what each room holds of it goes at once."""
