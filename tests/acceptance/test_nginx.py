@@ -137,7 +137,7 @@ def front(workspace: Path, sandbox: Sandbox) -> Iterator[Front]:
         "MOORAGE_LOG_REQUESTS": "true",
     }
     with ServerProcess(folder / "data", env=env) as moorage:
-        people = People(moorage)
+        people = People(moorage.data_dir, moorage.port)
         people.add("alice")
         front = Front(moorage, people, sandbox.host, port, folder / "registry.example.pem")
         _write_certificate(folder, sandbox.host)
