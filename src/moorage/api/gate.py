@@ -186,11 +186,15 @@ class Gate:
 
     async def _check_action(self, caller: Caller, name: RepositoryName, action: Action) -> None:
         """Raises Unauthorized (401), Denied (403): the same whether the repository exists or not."""
-        if not await self._callers.carries(caller, name, action):
-            raise ScopeInsufficient(reason=f"the token was not given to {action} {name}")
         decision = await self._callers.decide(caller, name, action)
-        if decision.is_allowed:
+        is_carried = await self._callers.carries(caller, name, action)
+        if decision.is_allowed and is_carried:
             return
+        if decision.is_allowed:
+            # another token would do: this is no refusal of the caller
+            raise ScopeInsufficient(reason=f"the token was not given to {action} {name}")
+        if caller.account is None and caller.bearer is not None:
+            raise ScopeInsufficient(reason=f"sign in to {action} {name}")
         if caller.account is None:
             raise Unauthorized
         await self._record_denial(caller, name, action)
