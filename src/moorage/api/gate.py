@@ -41,6 +41,7 @@ from moorage.registry.uploads.rows import find_start
 
 _ADMITTED_MAX: Final = 20_000
 _DENIAL_AGAIN_MS: Final = 60_000
+_PATH_KEPT_BYTES: Final = 200
 _BASIC: Final = 'Basic realm="Moorage", charset="UTF-8"'
 
 log = structlog.get_logger()
@@ -74,6 +75,7 @@ _ACTIONS: Final[dict[Needs, Action]] = {
     Needs.UPLOAD: "push",
     Needs.DELETE: "delete",
 }
+_OF_THE_API: Final = frozenset({Needs.ACCOUNT, Needs.AUDITOR, Needs.ADMIN})
 _SCOPES: Final[dict[Action, str]] = {"pull": "pull", "push": "pull,push", "delete": "delete", "admin": "*"}
 
 
@@ -147,7 +149,10 @@ class Gate:
             caller = await self._callers.identify(
                 raw.decode("latin-1"), address, may_use_password=self.may_use_password(request), at_ms=at_ms
             )
-            await self._check(caller, needs, name)
+            if needs in _OF_THE_API:
+                await self._check_role(caller, needs, request)
+            else:
+                await self._check(caller, needs, name)
         except Unauthorized as refusal:
             refusal.challenge = _challenge(base, needs, _scopes(request, needs, name), refusal)
             raise
@@ -173,16 +178,20 @@ class Gate:
                     raise Unauthorized
                 if needs is Needs.CATALOG and caller.bearer and CATALOG not in caller.bearer.access:
                     raise ScopeInsufficient(reason="the token was not given for the catalog")
-            case Needs.ACCOUNT | Needs.AUDITOR | Needs.ADMIN:
-                if caller.account is None:
-                    raise Unauthorized
-                is_allowed = needs is Needs.ACCOUNT or (
-                    caller.is_admin if needs is Needs.ADMIN else caller.is_auditor
-                )
-                if not is_allowed or caller.bearer is not None:
-                    raise Denied(reason=f"{caller.name} is no {needs.value}, or the token is not for this")
             case _:
                 await self._check_action(caller, name, _ACTIONS[needs])
+
+    async def _check_role(self, caller: Caller, needs: Needs, request: Request) -> None:
+        """Raises Unauthorized (401), Denied (403)."""
+        if caller.account is None:
+            raise Unauthorized
+        is_allowed = needs is Needs.ACCOUNT or (
+            caller.is_admin if needs is Needs.ADMIN else caller.is_auditor
+        )
+        if not is_allowed or caller.bearer is not None:
+            path = request.scope["raw_path"][:_PATH_KEPT_BYTES].decode("ascii", "backslashreplace")
+            await self._record_denial(caller, path, request.method)
+            raise Denied(reason=f"{caller.name} is no {needs.value}, or the token is not for this")
 
     async def _check_action(self, caller: Caller, name: RepositoryName, action: Action) -> None:
         """Raises Unauthorized (401), Denied (403): the same whether the repository exists or not."""
@@ -217,21 +226,19 @@ class Gate:
         """Whether the caller may do this to a second repository."""
         return caller.is_unasked or await self._callers.may(caller, name, action)
 
-    async def _record_denial(self, caller: Caller, name: str, action: Action) -> None:
+    async def _record_denial(self, caller: Caller, target: str, action: str) -> None:
         """Once a minute for each: a client that tries again and again says nothing new."""
-        key = (caller.name, name, action)
+        key = (caller.name, target, action)
         now = now_ms()
         if now - self._denied.get(key, 0) < _DENIAL_AGAIN_MS:
             return
         if len(self._denied) >= _ADMITTED_MAX:
             self._denied.clear()
         self._denied[key] = now
-        log.warning(
-            "access_denied", account=caller.name, repository=name, action=action, client=caller.address
-        )
+        log.warning("access_denied", account=caller.name, target=target, action=action, client=caller.address)
 
         def work(tx: Transaction) -> None:
-            record(tx, caller.actor, action, name, "denied")
+            record(tx, caller.actor, action, target, "denied")
 
         try:
             await self._db.write(work)
@@ -267,7 +274,7 @@ def _challenge(base: str, needs: Needs, scopes: str, refusal: Unauthorized) -> s
 
     The API and the operators' pages ask for Basic; `/v2` for a bearer token, with the scope it needs.
     """
-    if needs in {Needs.ACCOUNT, Needs.AUDITOR, Needs.ADMIN}:
+    if needs in _OF_THE_API:
         return _BASIC
     fields = [f'realm="{base}/token"', f'service="{SERVICE}"']
     if scopes:

@@ -10,7 +10,7 @@ from moorage.cli.settings import ConfigOption, DataOption, ListenOption, Workers
 from moorage.config import Settings
 
 if TYPE_CHECKING:
-    from moorage.app import Started
+    from moorage.serving import Started
 
 INSECURE = (
     "Everyone between a client and this registry can read images and passwords as they pass. They can also"
@@ -32,7 +32,7 @@ def serve(
     settings = load_or_exit(config, listen, data, workers, insecure_http=insecure_http or None)
     # the server's parts take a fifth of a second to import; a bad setting should not wait for them
     from moorage.app import StartRefused
-    from moorage.app import serve as run
+    from moorage.serving import serve as run
 
     try:
         code = run(settings, lambda started: _greet(settings, started))
