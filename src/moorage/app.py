@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from moorage.errors import RegistryError
 from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
 from moorage.identity.accounts.passwords import Passwords
+from moorage.identity.callers.caller import OPERATOR, Caller
 from moorage.identity.callers.callers import Callers
 from moorage.identity.federation.exchanging import Exchanges
 from moorage.identity.federation.visiting import Visits
@@ -102,6 +103,76 @@ async def open_registry(
 ) -> AsyncIterator[Dispatcher]:
     """The ASGI application of one worker process, its database and threads open until the end."""
     threads = ThreadPoolExecutor(disk_threads, thread_name_prefix="disk")
+    opened = _open(settings, health, attempts, threads)
+    services = opened.services
+    await _make_key(opened.db)
+    lock = settings.storage.data / "sweep.lock"
+    tasks = [
+        asyncio.create_task(Sweep(lock, services.db, services.uploads, opened.second_digests).run()),
+        asyncio.create_task(_record_uses(services.callers)),
+    ]
+    try:
+        yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await opened.close()
+
+
+@asynccontextmanager
+async def open_local(settings: Settings) -> AsyncIterator[Dispatcher]:
+    """The ASGI application on a data folder, also while `serve` runs on it: each caller is its operator.
+
+    Opens the database only: nothing is swept, and no one comes in but through this process.
+    Raises StartRefused where the folder holds no registry, or one of another version.
+    """
+    path = settings.storage.database
+    if not path.exists():
+        raise StartRefused(
+            f"no registry in {settings.storage.data} yet; start it once, or name its folder with --data"
+        )
+    logs.configure(replace(settings.log, level="error"))
+    health, metrics = Health(), Metrics(1)
+    metrics.claim_row(0)
+    try:
+        sqlite.check(path)
+    except sqlite.DatabaseRefused as refusal:
+        raise StartRefused(str(refusal)) from refusal
+    threads = ThreadPoolExecutor(1, thread_name_prefix="disk")
+    opened = _open(settings, health, Attempts(), threads, operator=OPERATOR)
+    try:
+        operations = Operations(opened.services, health, metrics, None)
+        yield Dispatcher(opened.services, operations, metrics, PAGES)
+    finally:
+        await opened.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What endpoints call, and what has to be closed behind them."""
+
+    services: Services
+    db: sqlite.SqliteDatabase
+    second_digests: SecondDigests
+    issuers: HttpIssuers
+    threads: ThreadPoolExecutor
+
+    async def close(self) -> None:
+        await self.issuers.close()
+        self.services.passwords.close()
+        self.threads.shutdown()
+        self.db.close()
+
+
+def _open(
+    settings: Settings,
+    health: Health,
+    attempts: Attempts,
+    threads: ThreadPoolExecutor,
+    operator: Caller | None = None,
+) -> _Opened:
+    """Ports and use cases over a data folder. `operator`: who each caller is, where no one else comes in."""
     db = sqlite.SqliteDatabase(settings.storage.database, health)
     store = _store(settings, health)
     uploads = Uploads(db, store, threads, settings.uploads)
@@ -114,28 +185,14 @@ async def open_registry(
         Fronts(settings.server),
         is_local=settings.server.is_local,
         may_use_password_in_plain=settings.server.insecure_passwords,
+        operator=operator,
     )
     blobs = BlobServer(db, store, threads, second_digests)
     issuers = HttpIssuers(settings.oidc)
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
     services = Services(settings, db, store, blobs, uploads, callers, passwords, gate, exchanges, visits)
-    await _make_key(db)
-    lock = settings.storage.data / "sweep.lock"
-    tasks = [
-        asyncio.create_task(Sweep(lock, db, uploads, second_digests).run()),
-        asyncio.create_task(_record_uses(callers)),
-    ]
-    try:
-        yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await issuers.close()
-        passwords.close()
-        threads.shutdown()
-        db.close()
+    return _Opened(services, db, second_digests, issuers, threads)
 
 
 async def _make_key(db: sqlite.SqliteDatabase) -> None:

@@ -70,7 +70,7 @@ class _Loader:
         for section, table in document.items():
             if section not in sections or not isinstance(table, dict):
                 line = _line_of(text, section, None)
-                self.problems.append(f"{path}:{line}: no section [{section}]{_nearest(section, sections)}")
+                self.problems.append(f"{path}:{line}: no section [{section}]{nearest(section, sections)}")
                 continue
             for key, value in table.items():
                 of = f"{section}.{key}" if _is_list_of_tables(value) else section
@@ -83,7 +83,7 @@ class _Loader:
             if not name.startswith("MOORAGE_") or name in _OTHER_VARIABLES:
                 continue
             if name not in variables:
-                self.problems.append(f"{name}: no such setting{_nearest(name, list(variables))}")
+                self.problems.append(f"{name}: no such setting{nearest(name, list(variables))}")
                 continue
             each = variables[name]
             self._take(each.section, each.key, environment[name], name)
@@ -92,7 +92,7 @@ class _Loader:
         each = self.known.get((section, key))
         if each is None:
             keys = [known for of, known in self.known if of == section]
-            self.problems.append(f"{origin}: no setting {section}.{key}{_nearest(key, keys)}")
+            self.problems.append(f"{origin}: no setting {section}.{key}{nearest(key, keys)}")
             return
         try:
             self.origins[section, key] = origin
@@ -121,7 +121,7 @@ class _Loader:
         values: dict[str, Any] = {}
         for key, raw in row.items():
             if key not in known:
-                self.problems.append(f"{place(key)}: no setting {setting}.{key}{_nearest(key, list(known))}")
+                self.problems.append(f"{place(key)}: no setting {setting}.{key}{nearest(key, list(known))}")
                 continue
             try:
                 values[key] = _convert(raw, known[key].type)
@@ -150,10 +150,13 @@ class _Loader:
         return Settings(**sections)
 
 
-_OTHER_VARIABLES = frozenset({"MOORAGE_CONFIG", "MOORAGE_REQUIRE_CLIENTS", "MOORAGE_SERVE"})
+_OTHER_VARIABLES = frozenset(
+    {"MOORAGE_CONFIG", "MOORAGE_REGISTRY", "MOORAGE_REQUIRE_CLIENTS", "MOORAGE_SERVE", "MOORAGE_TOKEN"}
+)
 
 
-def _nearest(name: str, names: list[str]) -> str:
+def nearest(name: str, names: list[str]) -> str:
+    """The end of a sentence about an unknown name: the one that was meant, or all there are."""
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
 
@@ -216,7 +219,7 @@ def _convert(raw: object, kind: Any) -> object:
     if kind == Bytes | None or kind is Bytes:
         return _bytes(raw)
     if kind is timedelta:
-        return _duration(raw)
+        return read_duration(raw)
     if kind is bool:
         return _switch(raw)
     if kind is int:
@@ -272,7 +275,8 @@ def _bytes(raw: object) -> Bytes:
     return Bytes(int(match[1]) * _UNITS[match[2]])
 
 
-def _duration(raw: object) -> timedelta:
+def read_duration(raw: object) -> timedelta:
+    """A time as `1h` or `7d`. Raises ValueError with a sentence."""
     match = _DURATION.fullmatch(str(raw))
     if match is None:
         raise ValueError(f"want a duration as 30s, 5m, 24h or 7d; this is {raw!r}")

@@ -153,7 +153,7 @@ class Dispatcher:
                 ms=round(elapsed * 1000, 1),
                 received_bytes=request.bytes_in,
                 sent_bytes=sent,
-                client=request.client,
+                client=self._services.gate.address(request),
                 agent=_shown(request.headers.get(b"user-agent", b"")),
             )
 

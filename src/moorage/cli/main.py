@@ -8,6 +8,19 @@ from typing import TextIO
 import typer
 
 from moorage.cli import certificate, config, doctor, name, serve, trust, version
+from moorage.cli.manage import (
+    access,
+    admin,
+    apply,
+    audit,
+    grants,
+    groups,
+    keys,
+    namespaces,
+    repositories,
+    tokens,
+    users,
+)
 
 app = typer.Typer(
     name="moorage",
@@ -23,6 +36,19 @@ app.command()(trust.trust)
 app.add_typer(certificate.app, name="certificate")
 app.command(context_settings={"ignore_unknown_options": True})(name.name)
 app.command()(version.version)
+app.add_typer(admin.app, name="admin")
+app.add_typer(users.app, name="user")
+app.add_typer(groups.app, name="group")
+app.add_typer(namespaces.app, name="namespace")
+app.add_typer(repositories.app, name="repository")
+app.add_typer(grants.app, name="grant")
+app.add_typer(tokens.app, name="token")
+app.add_typer(access.app, name="access")
+access.app.command()(apply.export)
+app.command()(apply.apply)
+app.command()(audit.audit)
+app.add_typer(keys.app, name="key")
+app.command()(access.whoami)
 
 
 def main() -> None:

@@ -54,11 +54,7 @@ def migrate(connection: apsw.Connection, known: list[Migration]) -> list[Migrati
             "CREATE TABLE IF NOT EXISTS migration"
             " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL)"
         )
-        applied = {
-            row[0]: row[1:] for row in connection.execute("SELECT number, name, checksum FROM migration")
-        }
-        _check(applied, known)
-        due = [migration for migration in known if migration.number not in applied]
+        due = find_due(connection, known)
         for migration in due:
             connection.execute(migration.sql)
             connection.execute(
@@ -70,6 +66,16 @@ def migrate(connection: apsw.Connection, known: list[Migration]) -> list[Migrati
         raise
     connection.execute("COMMIT")
     return due
+
+
+def find_due(connection: apsw.Connection, known: list[Migration]) -> list[Migration]:
+    """What would have to be applied, in order.
+
+    Raises SchemaRefused for a newer or edited schema.
+    """
+    applied = {row[0]: row[1:] for row in connection.execute("SELECT number, name, checksum FROM migration")}
+    _check(applied, known)
+    return [migration for migration in known if migration.number not in applied]
 
 
 def _check(applied: dict[int, tuple[str, str]], known: list[Migration]) -> None:

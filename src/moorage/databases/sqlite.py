@@ -19,7 +19,7 @@ import apsw
 import structlog
 
 from moorage.database import Row, Transaction
-from moorage.databases.migrating import SchemaRefused, migrate, migrations
+from moorage.databases.migrating import SchemaRefused, find_due, migrate, migrations
 from moorage.errors import DatabaseBusy, DatabaseFull, StorageFailed, StorageReadOnly
 from moorage.health import Health
 
@@ -84,6 +84,27 @@ def prepare(path: Path) -> None:
         ) from error
     except (apsw.FullError, apsw.IOError, apsw.ReadOnlyError, apsw.BusyError) as error:
         raise DatabaseRefused(f"{path} cannot be prepared: {error}.") from error
+
+
+def check(path: Path) -> None:
+    """See that a database is there and has this program's schema; change nothing.
+
+    Raises DatabaseRefused.
+    """
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            is_due = bool(find_due(connection, migrations()))
+        finally:
+            connection.close()
+    except SchemaRefused as refusal:
+        raise DatabaseRefused(f"{path}: {refusal}") from refusal
+    except apsw.Error as error:
+        raise DatabaseRefused(f"{path} cannot be opened: {error}. `moorage doctor` looks closer.") from error
+    if is_due:
+        raise DatabaseRefused(f"{path} was written by an older Moorage; start this one on it first.")
 
 
 def _check_schema(connection: apsw.Connection) -> None:

@@ -1,0 +1,240 @@
+"""`access.toml`: what should be, with every mistake told at once, by line.
+
+[accounts."bot.ci"]           kind, role, description, is_disabled
+[groups.ops]                  members
+[namespaces.team]             owner ("alice", "group:ops", "administrators"), visibility
+[[grants]]                    to ("alice", "group:ops", "everyone"), actions, pattern
+"""
+
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import typer
+
+from moorage.cli.manage.words import read_owner, read_receiver
+from moorage.config_file import nearest
+from moorage.errors import RegistryError
+from moorage.identity.access.deciding import check_actions
+from moorage.identity.access.patterns import check_pattern
+from moorage.identity.access.rows import Visibility
+from moorage.identity.accounts.names import check_name
+from moorage.identity.accounts.rows import Kind, Role
+
+Read = Callable[[Any], Any]
+
+
+class DocumentRefused(Exception):
+    """The file cannot be used; one line for each mistake."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Things by their names, each with those of its facts that are known; owners in the API's words.
+
+    Grants are by receiver and pattern; their value is the actions, with what they bring.
+    """
+
+    accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    namespaces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    grants: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+
+def _one_of(words: tuple[str, ...]) -> Read:
+    def read(value: Any) -> Any:
+        if value not in words:
+            raise ValueError(f"want {' or '.join(words)}; this is {value!r}")
+        return value
+
+    return read
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"want a text in quotes; this is {value!r}")  # noqa: TRY004 - told to an operator
+    return value
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"want true or false; this is {value!r}")  # noqa: TRY004 - told to an operator
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f'want a list of texts, as ["a", "b"]; this is {value!r}')
+    return value
+
+
+def _members(value: Any) -> list[str]:
+    return sorted({check_name(each) for each in _texts(value)})
+
+
+def _actions(value: Any) -> list[str]:
+    return list(check_actions(_texts(value)))
+
+
+_KEYS: Final[dict[str, dict[str, Read]]] = {
+    "accounts": {
+        "kind": _one_of(get_args(Kind)),
+        "role": _one_of(get_args(Role)),
+        "description": _text,
+        "is_disabled": _switch,
+    },
+    "groups": {"members": _members},
+    "namespaces": {
+        "owner": lambda value: read_owner(_text(value)),
+        "visibility": _one_of(get_args(Visibility)),
+    },
+    "grants": {
+        "to": lambda value: read_receiver(_text(value)),
+        "actions": _actions,
+        "pattern": lambda value: check_pattern(_text(value)),
+    },
+}
+
+
+def read_document(path: Path) -> State:
+    """The file's state.
+
+    Raises DocumentRefused.
+    """
+    try:
+        text = path.read_text("utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise DocumentRefused([f"{path}: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DocumentRefused([f"{path}: not TOML: {error}"]) from error
+    reader = _Reader(str(path), Lines(text))
+    state = reader.read(document)
+    if reader.problems:
+        raise DocumentRefused(reader.problems)
+    return state
+
+
+class Lines:
+    """Where things stand in a file: tomllib does not tell."""
+
+    def __init__(self, text: str) -> None:
+        self._keys: list[tuple[tuple[str, ...], str, int]] = []
+        self._tables: list[tuple[tuple[str, ...], int]] = []
+        place: tuple[str, ...] = ()
+        counts: dict[str, int] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            header = _header(line)
+            if header is not None:
+                place = header
+                if line.lstrip().startswith("[["):
+                    index = counts[header[0]] = counts.get(header[0], -1) + 1
+                    place = (header[0], str(index))
+                self._tables.append((place, number))
+            elif match := re.match(r"\s*[\"']?([A-Za-z0-9_.-]+)[\"']?\s*=", line):
+                self._keys.append((place, match[1], number))
+
+    def of(self, *place: str) -> int:
+        """The line of a table, or of a key in it; the nearest to it that is found."""
+        for table, key, number in self._keys:
+            if (*table, key) == place:
+                return number
+        for table, number in self._tables:
+            if table[: len(place)] == place:
+                return number
+        return self.of(*place[:-1]) if place else 1
+
+
+def _header(line: str) -> tuple[str, ...] | None:
+    """The keys of a table's header, as TOML reads them."""
+    if not line.lstrip().startswith("["):
+        return None
+    try:
+        table: Any = tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        return None
+    keys: list[str] = []
+    while isinstance(table, dict) and len(table) == 1:
+        ((key, table),) = table.items()
+        keys.append(key)
+    return tuple(keys)
+
+
+class _Reader:
+    def __init__(self, path: str, lines: Lines) -> None:
+        self.problems: list[str] = []
+        self._path = path
+        self._lines = lines
+
+    def read(self, document: dict[str, Any]) -> State:
+        state = State()
+        for section, content in document.items():
+            if section not in _KEYS:
+                self._add(f"there is no [{section}]{nearest(section, list(_KEYS))}", section)
+            elif section == "grants":
+                self._read_grants(content, state.grants)
+            elif not isinstance(content, dict):
+                self._add(f"want [{section}.NAME]", section)
+            else:
+                things: dict[str, dict[str, Any]] = getattr(state, section)
+                for name, table in content.items():
+                    self._read_thing(section, name, table, things)
+        return state
+
+    def _read_thing(self, section: str, name: str, table: Any, things: dict[str, dict[str, Any]]) -> None:
+        try:
+            check_name(name)
+        except RegistryError as refusal:
+            self._add(f"{section}.{name}: {_said(refusal)}", section, name)
+            return
+        things[name] = self._read_keys(section, table, section, name)
+
+    def _read_grants(self, content: Any, grants: dict[tuple[str, str], list[str]]) -> None:
+        if not isinstance(content, list):
+            self._add("want [[grants]], with two brackets", "grants")
+            return
+        for index, table in enumerate(content):
+            before = len(self.problems)
+            fact = self._read_keys("grants", table, "grants", str(index))
+            missing = [key for key in _KEYS["grants"] if key not in fact]
+            if len(self.problems) > before:
+                continue
+            if missing:
+                self._add(f"a grant needs {', '.join(missing)}", "grants", str(index))
+            elif (fact["to"], fact["pattern"]) in grants:
+                self._add(f"{fact['to']} has a grant on {fact['pattern']} already", "grants", str(index))
+            else:
+                grants[fact["to"], fact["pattern"]] = fact["actions"]
+
+    def _read_keys(self, section: str, table: Any, *place: str) -> dict[str, Any]:
+        known = _KEYS[section]
+        if not isinstance(table, dict):
+            self._add(f"{'.'.join(place)}: want a table", *place)
+            return {}
+        fact = {}
+        for key, value in table.items():
+            if key not in known:
+                self._add(f"{section} have no {key}{nearest(key, list(known))}", *place, key)
+                continue
+            try:
+                fact[key] = known[key](value)
+            except RegistryError as refusal:
+                self._add(f"{key}: {_said(refusal)}", *place, key)
+            except (ValueError, typer.BadParameter) as error:
+                self._add(f"{key}: {error}", *place, key)
+        return fact
+
+    def _add(self, sentence: str, *place: str) -> None:
+        self.problems.append(f"{self._path}:{self._lines.of(*place)}: {sentence}")
+
+
+def _said(refusal: RegistryError) -> str:
+    want = refusal.detail.get("want")
+    return f"{refusal.message}; want {want}" if want else refusal.message

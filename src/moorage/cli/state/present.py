@@ -1,0 +1,85 @@
+"""What is now, asked from the API; and written as the file that would make it so."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from moorage.cli.manage.client import Client
+from moorage.cli.manage.words import NO_OWNER
+from moorage.cli.state.document import State
+from moorage.config_file import render
+
+_ACCOUNT = ("kind", "role", "description", "is_disabled")
+_BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
+
+def read_present(client: Client) -> tuple[State, dict[tuple[str, str], int]]:
+    """The state as it is, and the numbers of its grants.
+
+    Raises Refused, Unreachable.
+    """
+    state, numbers = State(), {}
+    for account in client.items("accounts"):
+        state.accounts[account["name"]] = {key: account[key] for key in _ACCOUNT}
+    for group in client.items("groups"):
+        members = client.get("groups", group["name"])["members"]
+        state.groups[group["name"]] = {"members": sorted(members)}
+    for namespace in client.items("namespaces"):
+        fact = {"owner": namespace["owner"], "visibility": namespace["visibility"]}
+        state.namespaces[namespace["name"]] = fact
+    for grant in client.items("grants"):
+        state.grants[grant["to"], grant["pattern"]] = grant["actions"]
+        numbers[grant["to"], grant["pattern"]] = grant["id"]
+    return state, numbers
+
+
+def is_implied(state: State, name: str) -> bool:
+    """Whether a namespace is one that comes with the person of its name, and as it came."""
+    account = state.accounts.get(name)
+    implied = {"owner": f"account {name}", "visibility": "private"}
+    return account is not None and account["kind"] == "person" and state.namespaces[name] == implied
+
+
+def describe(state: State) -> dict[str, Any]:
+    """The state as the file has it: without what comes by itself, each thing with what is worth saying."""
+    return {
+        "accounts": {
+            name: {key: value for key, value in fact.items() if value or key in {"kind", "role"}}
+            for name, fact in state.accounts.items()
+        },
+        "groups": state.groups,
+        "namespaces": {
+            name: {"owner": _short(fact["owner"]), "visibility": fact["visibility"]}
+            for name, fact in state.namespaces.items()
+            if not is_implied(state, name)
+        },
+        "grants": [
+            {"to": _short(to), "actions": list(actions), "pattern": pattern}
+            for (to, pattern), actions in state.grants.items()
+        ],
+    }
+
+
+def write(described: dict[str, Any]) -> str:
+    """What `describe` gave, as TOML."""
+    return "\n".join(_lines(described))
+
+
+def _lines(described: dict[str, Any]) -> Iterator[str]:
+    for section, things in described.items():
+        for name, fact in things.items() if isinstance(things, dict) else ((None, each) for each in things):
+            yield f"[[{section}]]" if name is None else f"[{section}.{_key(name)}]"
+            for key, value in fact.items():
+                yield f"{key} = {render(tuple(value) if isinstance(value, list) else value)}"
+            yield ""
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else render(name)
+
+
+def _short(receiver: str | None) -> str:
+    """As it is written on the command line."""
+    if receiver is None:
+        return NO_OWNER
+    return receiver.removeprefix("account ").replace(" ", ":")
