@@ -54,8 +54,8 @@ PLAIN_ROUTES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Who may ask for what belongs to no repository. `anonymous` has a bearer token that says so."""
 
-PAGE_STATUSES: Final = {"/claim": 403, "/style.css": 200, "/sign-in": 404, "/sign-in/callback": 404}
-"""Pages are for anyone; without its code there is nothing to claim, without a provider no one to ask."""
+PAGE_STATUSES: Final = {"/claim": 403, "/sign-in": 404, "/sign-in/callback": 404, "/style.css": 200}
+"""Pages are for anyone; without its code there is nothing to claim, and no one else's sign-in is set up."""
 
 MEANS: Final = [
     ("anonymous", "nothing"),

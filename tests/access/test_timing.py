@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -37,7 +38,8 @@ from tests.registry.in_process import InProcess
 
 SAMPLES = 1000
 """Of each of the two."""
-UNDECIDED = 0.15
+PARTS = 3
+UNDECIDED = 0.12
 """How far from 0.5 chance and a busy machine may lead."""
 
 SECRET = b"what another holds"
@@ -95,8 +97,12 @@ def difference(registry: InProcess, one: tuple[str, str], other: tuple[str, str]
         reply = await registry.ask(method, path, b"", BOB)
         assert reply.status == status
 
-    run = compare(lambda: ask(*one), lambda: ask(*other), SAMPLES)
-    return abs(registry.loop.run_until_complete(run) - 0.5)
+    def run() -> float:
+        part = compare(lambda: ask(*one), lambda: ask(*other), SAMPLES // PARTS)
+        return registry.loop.run_until_complete(part)
+
+    # what else this machine does may fall into one part
+    return abs(median(run() for _ in range(PARTS)) - 0.5)
 
 
 HEADS = [("HEAD", f"/v2/bob/app/blobs/{digest}") for digest in (digest_of(SECRET), ABSENT)]
