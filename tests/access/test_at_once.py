@@ -1,5 +1,6 @@
 """What is taken away counts with the next request, whichever worker it comes to."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -83,6 +84,22 @@ def test_a_revoked_token_opens_nothing_by_itself_by_basic_or_by_what_it_was_trad
     )
 
 
+def test_what_was_made_with_a_token_ends_with_it(town: People, newcomer: str, path: str) -> None:
+    token, secret = town.make_token(newcomer)
+    wanted = json.dumps({"name": "made with it"}).encode()
+    child = town.ask("POST", "/api/v1/tokens", bearer(secret), wanted)
+    grandchild = town.ask("POST", "/api/v1/tokens", bearer(json.loads(child.body)["secret"]), wanted)
+    made = [bearer(json.loads(reply.body)["secret"]) for reply in (child, grandchild)]
+
+    check_at_once(
+        town,
+        path,
+        made,
+        lambda: town.change(lambda tx: tokens.revoke_token(tx, token.id)),
+        REFUSED,
+    )
+
+
 def test_a_disabled_account_opens_nothing(town: People, newcomer: str, path: str) -> None:
     _, secret = town.make_token(newcomer)
     traded = town.bearer(basic(newcomer), _scope(path))
@@ -118,13 +135,14 @@ def test_a_changed_password_ends_the_former_and_its_refresh_tokens(
     town: People, newcomer: str, path: str
 ) -> None:
     kept = town.fetch(basic(newcomer), query="&offline_token=true")["refresh_token"]
+    traded = town.bearer(basic(newcomer), _scope(path))
     account_id = town.account(newcomer).id
 
     def change() -> None:
         town.change(lambda tx: accounts.set_password(tx, account_id, "x"))
         town.change(lambda tx: tokens.revoke_refresh_tokens(tx, account_id))
 
-    check_at_once(town, path, [basic(newcomer)], change, REFUSED)
+    check_at_once(town, path, [basic(newcomer), traded], change, REFUSED)
     form = f"grant_type=refresh_token&refresh_token={kept}".encode()
     assert town.ask("POST", "/token", (), form).status == 401
 

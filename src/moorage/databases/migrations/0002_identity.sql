@@ -9,6 +9,7 @@ CREATE TABLE account (
     kind        TEXT    NOT NULL CHECK (kind IN ('person', 'robot')),
     role        TEXT    NOT NULL CHECK (role IN ('member', 'auditor', 'admin')),
     password    TEXT,
+    password_set_at INTEGER,
     is_disabled INTEGER NOT NULL DEFAULT 0 CHECK (is_disabled IN (0, 1)),
     description TEXT    NOT NULL DEFAULT '',
     issuer      TEXT,
@@ -65,6 +66,7 @@ CREATE INDEX access_grant_by_group ON access_grant (account_group);
 
 -- 'access': made by its owner or an administrator; 'refresh': what docker keeps instead of a password;
 -- 'exchange': given for a token of another issuer, with rights of its own.
+-- `parent` is the token that a token was made with, or the first of such a row: revoked, it takes all along.
 -- `scopes` NULL is all that the account may do; else JSON, a list of {"pattern", "actions"}.
 CREATE TABLE token (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -78,9 +80,11 @@ CREATE TABLE token (
     expires_at     INTEGER NOT NULL,
     last_used_at   INTEGER,
     last_used_from TEXT,
-    revoked_at     INTEGER
+    revoked_at     INTEGER,
+    parent         INTEGER
 );
 CREATE INDEX token_by_account ON token (account);
+CREATE INDEX token_by_parent ON token (parent) WHERE parent IS NOT NULL;
 CREATE INDEX token_by_expiry ON token (expires_at);
 
 -- The keys that sign bearer tokens: the newest signs, all verify until `retires_at`.

@@ -28,6 +28,7 @@ class Account(msgspec.Struct, frozen=True):
     created_at: int
     created_by: str
     has_password: bool
+    password_set_at: int | None
     issuer: str | None
     subject: str | None
 
@@ -44,7 +45,7 @@ class Group(msgspec.Struct, frozen=True):
 
 _ACCOUNT = (
     "SELECT id, name, kind, role, is_disabled, description, created_at, created_by,"
-    " password IS NOT NULL, issuer, subject FROM account"
+    " password IS NOT NULL, password_set_at, issuer, subject FROM account"
 )
 _GROUP = "SELECT id, name, description, created_at, created_by FROM account_group"
 
@@ -150,11 +151,11 @@ def insert_account(
     _check_free(tx, name)
     issuer, subject = identity or (None, None)
     tx.run(
-        "INSERT INTO account (name, skeleton, kind, role, password, description, issuer, subject,"
-        " created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO account (name, skeleton, kind, role, password, password_set_at, description, issuer,"
+        " subject, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            *(name, skeleton_of(name), kind, role, password, description, issuer, subject),
-            *(now_ms(), created_by),
+            *(name, skeleton_of(name), kind, role, password, now_ms() if password else None, description),
+            *(issuer, subject, now_ms(), created_by),
         ),
     )
     return get_account_in(tx, name)
@@ -187,7 +188,9 @@ def update_account(
 
 def set_password(tx: Transaction, account_id: int, password: str) -> None:
     """Keep the hash of a new password."""
-    tx.run("UPDATE account SET password = ? WHERE id = ?", (password, account_id))
+    tx.run(
+        "UPDATE account SET password = ?, password_set_at = ? WHERE id = ?", (password, now_ms(), account_id)
+    )
 
 
 def set_identity(tx: Transaction, account_id: int, issuer: str, subject: str) -> None:

@@ -13,7 +13,7 @@ from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.errors import BearerInvalid, CredentialsInvalid, PasswordRefused, RegistryError, TooManySignIns
 from moorage.identity.access import rows as access_rows
-from moorage.identity.access.deciding import Action, Decision, Granted, Namespace, decide
+from moorage.identity.access.deciding import Action, Decision, Granted, Namespace, Subject, decide
 from moorage.identity.access.patterns import namespace_of
 from moorage.identity.accounts.attempts import Attempts, Means
 from moorage.identity.accounts.passwords import Passwords
@@ -176,6 +176,8 @@ class Callers:
             account = await find_account_by_id(self._db, bearer.account_id)
             if account is None or account.is_disabled:
                 raise BearerInvalid(reason="the account is gone or disabled")
+            if token is None and bearer.issued_at < (account.password_set_at or 0):
+                raise BearerInvalid(reason="the password was changed")
         return await self._caller("bearer", account, address, token, bearer)
 
     async def _read_bearer(self, text: str) -> Bearer:
@@ -268,6 +270,9 @@ def _decide(
     """The token that stands for the account first: it can only take away, unless it has rights of its own."""
     token = caller.token
     if token is not None and token.scopes is not None:
+        if action == "pull" and namespace is not None and namespace.is_public:
+            # as anyone may who has no token
+            return decide(Subject(), repository, action, namespace, ())
         is_in_scopes = token.allows(repository, action)
         if not is_in_scopes or token.kind == "exchange":
             verb = "has" if is_in_scopes else "does not have"

@@ -48,7 +48,7 @@ async def create_token(
 ) -> tuple[Token, str]:
     """Make a token for oneself or, as an administrator, for a robot; and its secret, which is kept nowhere.
 
-    One that is made with a token may no more and lasts no longer than that one.
+    One that is made with a token may no more and lasts no longer than that one; it ends with it.
     Raises PatternInvalid, ActionsInvalid, FieldInvalid (400), Denied (403), AccountUnknown (404).
     """
     owner = account or (caller.account.name if caller.account is not None else None)
@@ -69,7 +69,17 @@ async def create_token(
         found = get_account_in(tx, owner)
         if not is_own and found.kind != "robot":
             raise Denied(reason=f"{owner} is a person, who makes tokens for themselves")
-        made = rows.insert_token(tx, found.id, "access", name, secret, asked, expires_at, actor.name)
+        made = rows.insert_token(
+            tx,
+            found.id,
+            "access",
+            name,
+            secret,
+            asked,
+            expires_at,
+            actor.name,
+            made_with=caller.token,
+        )
         record(tx, actor, "token.create", name, detail=f"token {made.id} of {owner}")
         return made
 

@@ -36,6 +36,7 @@ class Token(msgspec.Struct, frozen=True):
     last_used_at: int | None
     last_used_from: str | None
     revoked_at: int | None
+    parent: int | None
 
     @property
     def is_good(self) -> bool:
@@ -67,7 +68,8 @@ def check_scopes(scopes: list[Scope]) -> list[Scope]:
 
 _TOKEN = (
     "SELECT t.id, t.account, a.name, t.kind, t.name, t.scopes, t.created_at, t.created_by, t.expires_at,"  # noqa: S105 - SQL
-    " t.last_used_at, t.last_used_from, t.revoked_at FROM token t JOIN account a ON a.id = t.account"
+    " t.last_used_at, t.last_used_from, t.revoked_at, t.parent"
+    " FROM token t JOIN account a ON a.id = t.account"
 )
 
 
@@ -118,16 +120,19 @@ def insert_token(
     scopes: list[Scope] | None,
     expires_at: int,
     created_by: str,
+    *,
+    made_with: Token | None = None,
 ) -> Token:
-    """Make a token.
+    """Make a token. `made_with`: the token whose end is to be its end.
 
     Raises PatternInvalid (400), ActionsInvalid (400).
     """
+    parent = None if made_with is None else made_with.parent or made_with.id
     kept = None if scopes is None else msgspec.json.encode(check_scopes(scopes)).decode()
     tx.run(
-        "INSERT INTO token (account, kind, name, secret, scopes, created_at, created_by, expires_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (account_id, kind, name, hash_secret(secret), kept, now_ms(), created_by, expires_at),
+        "INSERT INTO token (account, kind, name, secret, scopes, created_at, created_by, expires_at, parent)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (account_id, kind, name, hash_secret(secret), kept, now_ms(), created_by, expires_at, parent),
     )
     row = tx.one(f"{_TOKEN} WHERE t.secret = ?", (hash_secret(secret),))
     assert row is not None  # noqa: S101 - inserted one line above
@@ -135,8 +140,11 @@ def insert_token(
 
 
 def revoke_token(tx: Transaction, token_id: int) -> None:
-    """Let a token count no more, at once; its row stays for those who ask what it was."""
-    tx.run("UPDATE token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (now_ms(), token_id))
+    """Let a token count no more, at once, nor those made with it; rows stay for those who ask what it was."""
+    tx.run(
+        "UPDATE token SET revoked_at = ? WHERE (id = ? OR parent = ?) AND revoked_at IS NULL",
+        (now_ms(), token_id, token_id),
+    )
 
 
 def revoke_refresh_tokens(tx: Transaction, account_id: int) -> None:
