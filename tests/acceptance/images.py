@@ -99,6 +99,24 @@ class Layout:
             self._tag(descriptor, tag)
         return {**descriptor, "platform": {"os": "linux", "architecture": architecture}}
 
+    def add_huge_image(self, layer_bytes: int, *, tag: str) -> Descriptor:
+        """Store an image of one layer that is a hole in a file; return the layer's descriptor.
+
+        It begins as gzip does, or a client would compress it.
+        """
+        path = self.folder / "huge"
+        with path.open("w+b") as file:
+            file.write(b"\x1f\x8b\x08")
+            file.truncate(layer_bytes)
+            file.seek(0)
+            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        path.rename(self._path(digest))
+        layer = {"mediaType": LAYER, "digest": digest, "size": layer_bytes}
+        config = self.add_blob(_write_config([b""], "amd64"), CONFIG)
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]}
+        self._tag(self.add_blob(json.dumps(manifest).encode(), MANIFEST), tag)
+        return layer
+
     def add_index(self, images: Sequence[Descriptor], *, tag: str) -> Descriptor:
         """Store an index of images; return its descriptor."""
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": list(images)}

@@ -28,6 +28,7 @@ PACKAGES = {
     "docker": "docker.io",
     "dockerd": "docker.io",
     "ip": "iproute2",
+    "nginx": "nginx-light",
     "nsenter": "util-linux",
     "openssl": "openssl",
     "podman": "podman",

@@ -26,6 +26,7 @@ from moorage.identity.access.deciding import Scope, check_actions
 from moorage.identity.accounts import rows as accounts
 from moorage.identity.accounts.passwords import Passwords
 from moorage.identity.accounts.rows import Account, Kind, Role
+from moorage.identity.managing.accounts import make_claim
 from moorage.identity.tokens import rows as tokens
 from moorage.identity.tokens.rows import SigningKey, Token
 from tests.content import Document, digest_of, encode
@@ -128,6 +129,10 @@ class People:
         sql = f"SELECT {', '.join(columns)} FROM audit ORDER BY id"
         rows = [dict(zip(columns, row, strict=True)) for row in self.change(lambda tx: tx.all(sql))]
         return [row for row in rows if wanted.items() <= row.items()]
+
+    def make_claim(self) -> str | None:
+        """The code of a claim link."""
+        return _with_database(self._database, make_claim)
 
     # the wire
 

@@ -1,7 +1,7 @@
 """What is taken away counts with the next request, whichever worker it comes to."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from moorage.identity.access import rows as access
 from moorage.identity.accounts import rows as accounts
 from moorage.identity.tokens import rows as tokens
 from tests.access.people import People, basic, bearer
-from tests.access.town import CONFIG, settle
+from tests.access.town import CONFIG
 from tests.content import image
 from tests.inputs.wire import Fields
 from tests.servers import ServerProcess
@@ -31,7 +31,9 @@ def moorage(tmp_path: Path) -> Iterator[ServerProcess]:
 @pytest.fixture
 def town(moorage: ServerProcess) -> People:
     people = People(moorage.data_dir, moorage.port)
-    settle(people)
+    people.add("admin", role="admin")
+    people.add("stranger")
+    people.push("team/app", basic("admin"), image(CONFIG), CONFIG)
     return people
 
 
@@ -57,7 +59,7 @@ def _namespace(tx: Transaction, name: str) -> int:
 
 
 def check_at_once(
-    town: People, path: str, headers: list[Fields], change: Callable[[], object], after: set[int]
+    town: People, path: str, headers: Sequence[Fields], change: Callable[[], object], after: set[int]
 ) -> None:
     for header in headers:
         assert statuses(town, path, header) == {200}

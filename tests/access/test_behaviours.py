@@ -5,6 +5,7 @@ B72 (a push of several tags of which one is forbidden) has nothing to forbid a t
 
 import base64
 import secrets
+from pathlib import Path
 
 import pytest
 
@@ -161,6 +162,15 @@ def test_b52_a_manifest_may_not_name_a_blob_that_is_elsewhere_only(town: People)
     assert town.ask("HEAD", "/v2/team/app/manifests/stolen", basic("writer")).status == 404
 
 
+@pytest.mark.parametrize("source", ["open/app", "alien/app", "ghost/app"])
+def test_a_client_that_has_no_token_is_told_what_a_mount_takes(town: People, source: str) -> None:
+    for fields in ([], town.bearer(basic("writer"), "repository:team/app:pull")):
+        challenge = mount(town, fields, "team/app", ABSENT, source)["www-authenticate"]
+        assert f'scope="repository:team/app:pull,push repository:{source}:pull"' in challenge
+    bad = mount(town, [], "team/app", ABSENT, 'x"y')["www-authenticate"]
+    assert 'scope="repository:team/app:pull,push"' in bad
+
+
 # B80 to B87
 
 
@@ -211,8 +221,11 @@ ASKED = [("GET", rest) for rest in READS] + [("DELETE", rest) for rest in WRITES
 @pytest.mark.parametrize(("method", "rest"), ASKED)
 def test_b84_what_one_may_not_read_is_told_as_what_is_not_there(town: People, method: str, rest: str) -> None:
     names = ("team/app", "alien/app", "team/no-such", "no-such-namespace/app", "ghost/app")
-    for told_by in (lambda _: [], lambda name: town.bearer([], f"repository:{name}:pull")):
-        replies = {name: named(town.ask(method, f"/v2/{name}/{rest}", told_by(name)), name) for name in names}
+    for has_token in (False, True):
+        replies = {}
+        for name in names:
+            fields = town.bearer([], f"repository:{name}:pull") if has_token else []
+            replies[name] = named(town.ask(method, f"/v2/{name}/{rest}", fields), name)
         assert {reply[0] for reply in replies.values()} == {401}
         assert len({str(reply) for reply in replies.values()}) == 1, replies
 
@@ -317,6 +330,21 @@ def test_b101_no_origin_is_given_leave(town: People, method: str, path: str) -> 
     reply = town.ask(method, path, head)
 
     assert not [key for key, _ in reply.fields if key.lower().startswith("access-control")]
+
+
+def test_b98_the_registrys_own_pages_may_send_what_a_proxy_renames(tmp_path: Path) -> None:
+    (tmp_path / "moorage.toml").write_text(
+        '[server]\nproxies = ["127.0.0.1"]\npublic = ["https://registry.example"]\n'
+    )
+    config = ("--config", str(tmp_path / "moorage.toml"), "--workers", "1")
+    with ServerProcess(tmp_path / "data", *config) as server:
+        people = People(server.data_dir, server.port)
+        head = [("Origin", "https://registry.example"), ("X-Forwarded-Proto", "https")]
+
+        # let in, and asked to sign in; not refused for where it came from
+        assert people.ask("POST", "/v2/team/app/blobs/uploads/", head).status == 401
+        evil = [("Origin", "https://evil.example"), ("X-Forwarded-Proto", "https")]
+        assert people.ask("POST", "/v2/team/app/blobs/uploads/", evil).status == 403
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://registry.test.evil.example", ""])

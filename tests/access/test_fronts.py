@@ -71,6 +71,8 @@ def ask(
         ({"forwarded": f'for={CLIENT};host="a,for=127.0.0.1"'}, PROXY),
         ({"forwarded": f'for="127.0.0.1, for={CLIENT}'}, CLIENT),
         ({"forwarded": f"xfor=127.0.0.1;for={CLIENT}"}, CLIENT),
+        # a client's own, which a proxy that writes the other lets through
+        ({"forwarded": f"for={OTHER}", "x_forwarded_for": CLIENT}, CLIENT),
     ],
 )
 def test_the_clients_address_is_the_last_that_is_no_proxy_of_ours(
@@ -108,6 +110,7 @@ def test_a_proxy_that_comes_by_ipv4_on_an_ipv6_socket_is_known() -> None:
         ({"x_forwarded_host": "r.example, inner.example"}, "http://r.example"),
         ({"forwarded": 'for=1.2.3.4;proto=https;host="r.example:8443"'}, "https://r.example:8443"),
         ({"forwarded": "proto=https;host=r.example, proto=http;host=inner"}, "https://r.example"),
+        ({"forwarded": "host=evil.example", "x_forwarded_for": CLIENT}, "http://registry.example"),
         ({"x_forwarded_proto": "javascript"}, "http://registry.example"),
         ({"x_forwarded_host": 'a",evil="b'}, "http://10.0.0.1:5000"),
         ({"x_forwarded_host": "a/../b"}, "http://10.0.0.1:5000"),

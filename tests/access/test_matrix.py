@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from moorage.api import dispatch, operations
+from moorage.web.routes import PAGES
 from tests.access.people import People, basic, bearer
 from tests.access.town import PLACES, RIGHTS, Place, digest_in, may
 from tests.content import ABSENT
@@ -52,6 +53,9 @@ PLAIN_ROUTES: Final[dict[str, tuple[str, ...]]] = {
     "/v2/_catalog": ("anonymous", *SIGNED_IN),
 }
 """Who may ask for what belongs to no repository. `anonymous` has a bearer token that says so."""
+
+PAGE_STATUSES: Final = {"/claim": 403, "/style.css": 200, "/sign-in": 404, "/sign-in/callback": 404}
+"""Pages are for anyone; without its code there is nothing to claim, without a provider no one to ask."""
 
 MEANS: Final = [
     ("anonymous", "nothing"),
@@ -111,7 +115,8 @@ def secrets(town: People) -> dict[str, str]:
 
 @pytest.fixture(params=MEANS, ids=" by ".join)
 def visitor(request: pytest.FixtureRequest, town: People, secrets: dict[str, str]) -> Visitor:
-    return Visitor(town, *request.param, secrets)
+    who, means = request.param
+    return Visitor(town, who, means, secrets)
 
 
 def test_every_route_has_an_entry() -> None:
@@ -119,6 +124,7 @@ def test_every_route_has_an_entry() -> None:
 
     assert endpoints == set(ROUTES)
     assert {*(path.decode() for path in operations.NEEDS), "/v2/", "/v2/_catalog"} == set(PLAIN_ROUTES)
+    assert {path.decode() for path in PAGES} == set(PAGE_STATUSES)
     assert set(dispatch._PING) == {"GET", "HEAD"}
     assert set(dispatch._CATALOG) == {"GET"}
 
@@ -163,6 +169,13 @@ def test_every_plain_route_is_as_the_model_says(town: People, visitor: Visitor, 
         expected = 403
 
     assert town.ask("GET", path, header).status == expected
+
+
+@pytest.mark.parametrize("path", PAGE_STATUSES)
+def test_every_page_is_for_anyone(town: People, visitor: Visitor, path: str) -> None:
+    header = visitor.header("registry:catalog:*", ("team/app", "pull"))
+
+    assert town.ask("GET", path, header).status == PAGE_STATUSES[path]
 
 
 def test_the_model_says_no_to_whom_it_does_not_name() -> None:

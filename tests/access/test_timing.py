@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from moorage.api.v2 import uploads
+from moorage.api.v2.services import Services
 from moorage.clock import now_ms
 from moorage.database import Database
 from moorage.databases import sqlite
@@ -29,6 +30,7 @@ from moorage.identity.callers.callers import Callers
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
 from moorage.registry.blobs import rows as blob_rows
+from moorage.registry.uploads.rows import Upload
 from tests.access.people import People, basic
 from tests.content import ABSENT, digest_of
 from tests.registry.in_process import InProcess
@@ -140,8 +142,8 @@ def test_b48_looking_at_the_holders_only_would_be_found(
 ) -> None:
     held, absent = _mounts("")
 
-    async def as_many_as_there_are(services: uploads.Services, digest: Digest) -> list[RepositoryName]:
-        return await uploads.find_holders(services.db, digest, 20)
+    async def as_many_as_there_are(services: Services, digest: Digest) -> list[RepositoryName]:
+        return await blob_rows.find_holders(services.db, digest, 20)
 
     monkeypatch.setattr(uploads, "_find_holders", as_many_as_there_are)
 
@@ -152,8 +154,8 @@ def test_b48_looking_at_the_holders_only_would_be_found(
 def quick_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beginning an upload waits for the disk, which would hide what comes before: here it does not."""
 
-    async def begin(self: object, repository: RepositoryName, started_by: str) -> uploads.Upload:
-        return uploads.Upload("0" * 36, repository, 0, None, now_ms())
+    async def begin(self: object, repository: RepositoryName, started_by: str) -> Upload:
+        return Upload("0" * 36, repository, 0, None, now_ms())
 
     monkeypatch.setattr("moorage.registry.uploads.uploading.Uploads.begin", begin)
 

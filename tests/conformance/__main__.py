@@ -1,4 +1,7 @@
-"""Build the pinned suite if it is not there, run it against a fresh Moorage, print what the gate found."""
+"""Build the pinned suite if it is not there, run it against a fresh Moorage, print what the gate found.
+
+Twice: against a registry that is open, and by someone who signed in to one with accounts.
+"""
 
 import contextlib
 import os
@@ -10,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.access.people import PASSWORD, People
 from tests.conformance.gate import SPEC_VERSION, ResultsError, Verdict, judge
 from tests.servers import ServerError, ServerProcess
 
@@ -37,8 +41,12 @@ def main() -> int:
     """Return 0 when the gate is satisfied, 1 when it is not, 2 when nothing could be run."""
     try:
         suite = build_suite()
-        with tempfile.TemporaryDirectory(prefix="moorage-conformance-") as folder:
-            return run_suite(suite, Path(folder))
+        found = []
+        for signs_in in (False, True):
+            with tempfile.TemporaryDirectory(prefix="moorage-conformance-") as folder:
+                print(f"{'with accounts' if signs_in else 'open'}:", flush=True)
+                found.append(run_suite(suite, Path(folder), signs_in=signs_in))
+        return max(found)
     except (CannotRunError, ServerError) as error:
         print(error, file=sys.stderr)
         return CANNOT_RUN
@@ -82,8 +90,11 @@ def find_go() -> str:
     raise CannotRunError(GO_MISSING.format(found=found))
 
 
-def run_suite(suite: Path, folder: Path) -> int:
-    """Run the suite against a server of its own and judge the results."""
+def run_suite(suite: Path, folder: Path, *, signs_in: bool) -> int:
+    """Run the suite against a server of its own and judge the results.
+
+    `signs_in`: as a person in a namespace of their own, by what the token endpoint gives.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCI_")}
     with ServerProcess(folder / "data") as server:
         settings = {
@@ -95,6 +106,11 @@ def run_suite(suite: Path, folder: Path) -> int:
             "OCI_RESULTS_DIR": str(folder / "results"),
             "OCI_LOG": "error",
         }
+        if signs_in:
+            people = People(server.data_dir, server.port)
+            people.add("admin", role="admin")
+            people.add("conformance")
+            settings |= {"OCI_USERNAME": "conformance", "OCI_PASSWORD": PASSWORD}
         started = time.monotonic()
         printed = ""
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -110,7 +126,7 @@ def run_suite(suite: Path, folder: Path) -> int:
             printed = ran.stderr
         seconds = time.monotonic() - started
         try:
-            verdict = judge(folder / "results")
+            verdict = judge(folder / "results", signs_in=signs_in)
         except ResultsError as error:
             print(f"{error}\nAfter {seconds:.1f} s the suite had said:\n{printed}", file=sys.stderr)
             print(f"The server printed:\n{server.log_tail()}", file=sys.stderr)

@@ -111,6 +111,20 @@ def test_a_single_check_that_did_not_pass_is_a_problem_though_every_score_is_pas
     assert verdict.problems == [f"{status}: sha256 blobs/0: no message"]
 
 
+def test_mounts_may_be_skipped_by_who_signed_in_and_by_no_one_else(tmp_path: Path) -> None:
+    check = "sha256 blobs/mount/blob-mount"
+    results = write_results(
+        tmp_path, apis={"Blob anonymous mount": "Skip"}, statuses={"sha256 blobs/0": "skipped"}
+    )
+    junit = results / "junit.xml"
+    junit.write_text(
+        junit.read_text().replace("sha256 blobs/0<", f"{check}<").replace('sha256 blobs/0"', f'{check}"')
+    )
+
+    assert judge(results, signs_in=True).problems == []
+    assert len(judge(results).problems) == 2
+
+
 def test_a_run_of_the_wrong_version_is_a_problem(tmp_path: Path) -> None:
     verdict = judge(write_results(tmp_path, version="1.1"))
 

@@ -92,3 +92,23 @@ def test_wrong_passwords_do_not_hold_up_tokens(attempts: Attempts) -> None:
     _fail(attempts, "alice", AWAY)
 
     assert attempts.wait_s("token", "alice", AWAY) == 0
+
+
+def test_b89_an_ipv6_address_counts_as_its_whole_64(attempts: Attempts) -> None:
+    for number in range(TRIES_A_MINUTE):
+        attempts.failed("password", f"account-{number}", f"2001:db8:1:2::{number:x}")
+
+    assert attempts.wait_s("password", "alice", "2001:db8:1:2:ffff::1") > 0
+    assert attempts.wait_s("password", "alice", "2001:db8:1:3::1") == 0
+    for number in range(TRIES_A_MINUTE):
+        attempts.failed("password", f"account-{number}", "::ffff:192.0.2.9")
+    assert attempts.wait_s("password", "alice", "192.0.2.9") > 0
+    assert attempts.wait_s("password", "alice", "::ffff:192.0.2.10") == 0
+
+
+def test_b89_a_flood_of_wrong_ones_makes_hardly_anyone_else_wait(attempts: Attempts) -> None:
+    for number in range(5000):
+        attempts.failed("password", f"account-{number % 250}", f"203.0.{number // 250}.{number % 250}")
+
+    others = [attempts.wait_s("password", f"someone-{number}", HOME) for number in range(1000)]
+    assert sum(map(bool, others)) < 5

@@ -275,6 +275,20 @@ def test_refusal_of_a_large_body_does_not_wait_for_it(
     assert is_closed
 
 
+def test_who_writes_on_after_a_refusal_is_held_back_not_cut(registry: Registry) -> None:
+    """A proxy that is cut while it writes says 502 and drops the refusal; one that has to wait reads it."""
+    head = request("PUT", registry.path("manifests/-x"), [("Content-Length", str(1 << 40))])
+
+    with registry.watch(), Wire(registry.port) as wire:
+        wire.send(head)
+        taken_bytes = wire.send_until_held(256 * MIB)
+        check_refused(wire.read(), 400)
+        seconds = wire.seconds_until_closed(5)
+
+    assert taken_bytes < 64 * MIB
+    assert seconds < 3
+
+
 def test_expect_is_answered_with_100_when_the_body_will_be_read(registry: Registry) -> None:
     location, content = registry.begin(), b"some content"
     head = request("PATCH", location, [("Expect", "100-continue"), ("Content-Length", str(len(content)))])

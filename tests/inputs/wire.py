@@ -123,6 +123,20 @@ class Wire:
         except ConnectionError:
             return
 
+    def send_until_held(self, size: int, patience_s: float = 0.5) -> int:
+        """Send so many zeros, or as many as are taken before nothing was taken for a while; how many.
+
+        Raises ConnectionError when the server closed.
+        """
+        self._socket.settimeout(patience_s)
+        piece, sent = bytes(1 << 16), 0
+        while sent < size:
+            try:
+                sent += self._socket.send(piece)
+            except TimeoutError:
+                break
+        return sent
+
     def end(self) -> None:
         """Say that nothing more will be sent."""
         self._socket.shutdown(socket.SHUT_WR)

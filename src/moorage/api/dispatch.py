@@ -120,14 +120,14 @@ class Dispatcher:
                 route, endpoints = "pages", self._pages[path]
             if endpoints:
                 _check_method(request.method, endpoints)
-                _check_origin(request)
+                self._check_origin(request)
                 endpoint = endpoints[request.method]
                 request.caller = await self._services.gate.admit(request, endpoint.needs, name, reference)
                 reply = await endpoint.answer(self._services, request, name, reference)
             elif route == "token":
                 reply = await signing_in.answer(self._services, request)
             elif route == "manage":
-                _check_origin(request)
+                self._check_origin(request)
                 reply = await answering.answer(self._services, request, path)
             else:
                 reply = await self._operations.answer(request, path)
@@ -153,9 +153,23 @@ class Dispatcher:
                 ms=round(elapsed * 1000, 1),
                 received_bytes=request.bytes_in,
                 sent_bytes=sent,
-                client=request.client,
+                client=self._services.gate.address(request),
                 agent=_shown(request.headers.get(b"user-agent", b"")),
             )
+
+    def _check_origin(self, request: Request) -> None:
+        """Refuse a change that a web page of another site asks a person's browser for.
+
+        Raises Denied (403). No client of a registry sends Origin.
+        """
+        origin = request.headers.get(b"origin")
+        if origin is None or request.method in {"GET", "HEAD"}:
+            return
+        host = origin.partition(b"://")[2]
+        if host != request.headers.get(b"host") and origin.decode("latin-1") != self._services.gate.base(
+            request
+        ):
+            raise Denied(reason="a request from another site")
 
     async def _send(self, reply: Reply, request: Request, send: Send) -> int:
         """Send a reply; how many bytes of body went out, or -1 when the reply was cut."""
@@ -268,18 +282,6 @@ def _check_method(method: str, allowed: Collection[str]) -> None:
     """Raises MethodNotAllowed (405)."""
     if method not in allowed:
         raise MethodNotAllowed(allow=", ".join(allowed))
-
-
-def _check_origin(request: Request) -> None:
-    """Refuse a change that a web page of another site asks a person's browser for.
-
-    Raises Denied (403). No client of a registry sends Origin.
-    """
-    origin = request.headers.get(b"origin")
-    if origin is None or request.method in {"GET", "HEAD"}:
-        return
-    if origin.partition(b"://")[2] != request.headers.get(b"host"):
-        raise Denied(reason="a request from another site")
 
 
 def _keep_private(reply: Reply) -> None:

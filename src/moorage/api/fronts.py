@@ -1,7 +1,8 @@
 """What stands between a client and this server: proxies, and the name by which clients reach it.
 
 An explicit public address comes first. `Forwarded` and `X-Forwarded-*` count only from the proxies that
-the settings list; from anyone else they are what anyone can write.
+the settings list; from anyone else they are what anyone can write. Where both came, `X-Forwarded-*` counts:
+nearly every proxy writes that, and lets a client's own `Forwarded` through.
 
 Source: RFC 7239; the de-facto `X-Forwarded-For`, `-Proto` and `-Host`.
 """
@@ -44,7 +45,7 @@ class Fronts:
         peer = request.client
         if not self._proxies or not self._trusts(peer):
             return peer
-        forwarded = request.header(b"forwarded")
+        forwarded = _standard(request)
         chain = (
             [_client_of(each) for each in forwarded.split(",")]
             if forwarded is not None
@@ -75,7 +76,7 @@ class Fronts:
         scheme = str(request.scope["scheme"])
         host = (request.headers.get(b"host") or b"").decode("latin-1")
         if self._proxies and self._trusts(request.client):
-            forwarded = request.header(b"forwarded")
+            forwarded = _standard(request)
             if forwarded is not None:
                 first = forwarded.partition(",")[0]
                 scheme = _directive(first, "proto") or scheme
@@ -88,6 +89,11 @@ class Fronts:
             name = f"[{server[0]}]" if ":" in server[0] else server[0]
             host = f"{name}:{server[1]}"
         return ("https" if scheme.lower() == "https" else "http"), host
+
+
+def _standard(request: Request) -> str | None:
+    """`Forwarded`, from a proxy that does not write `X-Forwarded-For`."""
+    return None if b"x-forwarded-for" in request.headers else request.header(b"forwarded")
 
 
 def _client_of(element: str) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from moorage.api.exchange import Request
+from moorage.api.exchange import QueryInvalid, Request
 from moorage.api.fronts import Fronts
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
@@ -35,7 +35,7 @@ from moorage.identity.callers.caller import OPEN, Caller
 from moorage.identity.callers.callers import Callers
 from moorage.identity.tokens.bearer import SERVICE
 from moorage.identity.tokens.scopes import CATALOG
-from moorage.oci.names import RepositoryName
+from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.records.audit.rows import record
 from moorage.registry.uploads.rows import find_start
 
@@ -149,7 +149,7 @@ class Gate:
             )
             await self._check(caller, needs, name)
         except Unauthorized as refusal:
-            refusal.challenge = _challenge(base, needs, name, refusal)
+            refusal.challenge = _challenge(base, needs, _scopes(request, needs, name), refusal)
             raise
         return caller
 
@@ -186,11 +186,15 @@ class Gate:
 
     async def _check_action(self, caller: Caller, name: RepositoryName, action: Action) -> None:
         """Raises Unauthorized (401), Denied (403): the same whether the repository exists or not."""
-        if not await self._callers.carries(caller, name, action):
-            raise ScopeInsufficient(reason=f"the token was not given to {action} {name}")
         decision = await self._callers.decide(caller, name, action)
-        if decision.is_allowed:
+        is_carried = await self._callers.carries(caller, name, action)
+        if decision.is_allowed and is_carried:
             return
+        if decision.is_allowed:
+            # another token would do: this is no refusal of the caller
+            raise ScopeInsufficient(reason=f"the token was not given to {action} {name}")
+        if caller.account is None and caller.bearer is not None:
+            raise ScopeInsufficient(reason=f"sign in to {action} {name}")
         if caller.account is None:
             raise Unauthorized
         await self._record_denial(caller, name, action)
@@ -244,7 +248,21 @@ class Gate:
             raise UploadUnknown(upload=upload_id[:64])
 
 
-def _challenge(base: str, needs: Needs, name: str, refusal: Unauthorized) -> str:
+def _scopes(request: Request, needs: Needs, name: str) -> str:
+    """What a bearer token has to be asked for, "" where nothing is; for a mount its source too."""
+    if needs is Needs.CATALOG:
+        return f"{CATALOG}:*"
+    if needs not in _ACTIONS:
+        return ""
+    scope = f"repository:{name}:{_SCOPES[_ACTIONS[needs]]}"
+    try:
+        source = dict(request.query()).get("from", "") if needs is Needs.PUSH else ""
+    except QueryInvalid:
+        source = ""
+    return f"{scope} repository:{source}:pull" if is_repository_name(source) else scope
+
+
+def _challenge(base: str, needs: Needs, scopes: str, refusal: Unauthorized) -> str:
     """What a client may do about a 401.
 
     The API and the operators' pages ask for Basic; `/v2` for a bearer token, with the scope it needs.
@@ -252,10 +270,8 @@ def _challenge(base: str, needs: Needs, name: str, refusal: Unauthorized) -> str
     if needs in {Needs.ACCOUNT, Needs.AUDITOR, Needs.ADMIN}:
         return _BASIC
     fields = [f'realm="{base}/token"', f'service="{SERVICE}"']
-    if needs is Needs.CATALOG:
-        fields.append(f'scope="{CATALOG}:*"')
-    elif needs in _ACTIONS:
-        fields.append(f'scope="repository:{name}:{_SCOPES[_ACTIONS[needs]]}"')
+    if scopes:
+        fields.append(f'scope="{scopes}"')
     match refusal:
         case BearerInvalid() | CredentialsInvalid():
             fields.append('error="invalid_token"')

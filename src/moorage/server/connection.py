@@ -107,7 +107,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_closing or self._is_failed:
             self._lingered_bytes += nbytes
             if self._lingered_bytes > _LINGER_MAX_BYTES:
-                self.abort()
+                # not cut: a proxy that still writes would take that for a failure and drop the reply
+                self.transport.pause_reading()
             return
         if self.is_idle:
             self.is_idle = False
@@ -329,7 +330,8 @@ class Connection(asyncio.BufferedProtocol):
     def _close(self, *, is_listening: bool) -> None:
         """Close so that the last reply arrives: one who still writes is listened to for a moment.
 
-        Closing while bytes come in resets the connection, and the reply with it.
+        Closing while bytes come in resets the connection, and the reply with it. One who writes very
+        much is not listened to any longer: it has to stop, and may find the reply.
         """
         self._is_closing = True
         self._current = None

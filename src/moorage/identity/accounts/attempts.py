@@ -4,11 +4,13 @@ Twenty a minute from one address for one account, and that pair waits. Twenty a 
 or for one account, and whoever has not lately signed in with that account from that address waits: the
 rightful owner at his usual desk does not, whatever others try.
 
-The counters are a table of slots chosen by hash. Two keys may share a slot, and two workers may write one
-at once: then someone waits a minute who need not, or has a try more. Nothing here decides who may come in.
+The counters are a table of slots, two for each key, chosen by hash; the lower one counts. Two keys may
+share both, and two workers may write one at once: then someone waits a minute who need not, or has a try
+more. Nothing here decides who may come in. Of an IPv6 address its /64 counts: whoever has one has all in it.
 """
 
 import hashlib
+import ipaddress
 import mmap
 import secrets
 import struct
@@ -18,7 +20,7 @@ from typing import Final, Literal
 Means = Literal["password", "token"]
 
 TRIES_A_MINUTE: Final = 20
-_SLOTS: Final = 8192
+_SLOTS: Final = 65_536
 _SLOT: Final = struct.Struct("dQ")
 _KNOWN: Final = struct.Struct("d")
 _KNOWN_FOR_S: Final = 7 * 86400.0
@@ -36,6 +38,7 @@ class Attempts:
 
     def wait_s(self, means: Means, account: str, address: str) -> int:
         """Seconds until this address may try this account again; 0 is now."""
+        address = _network_of(address)
         waits = [self._left_s(means, "pair", account, address)]
         if not self._is_known(means, account, address):
             waits += [self._left_s(means, "address", address), self._left_s(means, "account", account)]
@@ -43,28 +46,47 @@ class Attempts:
 
     def failed(self, means: Means, account: str, address: str) -> None:
         """A wrong one came."""
+        address = _network_of(address)
         for key in (("pair", account, address), ("address", address), ("account", account)):
-            offset = self._slot((means, *key)) * _SLOT.size
-            since, count = _SLOT.unpack_from(self._wrong, offset)
-            now = time.monotonic()
-            if now - since >= _MINUTE_S:
-                since, count = now, 0
-            _SLOT.pack_into(self._wrong, offset, since, count + 1)
+            for slot in self._slots((means, *key)):
+                self._count(slot)
+
+    def _count(self, slot: int) -> None:
+        since, count = _SLOT.unpack_from(self._wrong, slot * _SLOT.size)
+        now = time.monotonic()
+        if now - since >= _MINUTE_S:
+            since, count = now, 0
+        _SLOT.pack_into(self._wrong, slot * _SLOT.size, since, count + 1)
 
     def succeeded(self, means: Means, account: str, address: str) -> None:
         """The right one came: this address is one of the account's own."""
-        slot = self._slot((means, account, address))
-        _KNOWN.pack_into(self._known, slot * _KNOWN.size, time.monotonic())
+        for slot in self._slots((means, account, _network_of(address))):
+            _KNOWN.pack_into(self._known, slot * _KNOWN.size, time.monotonic())
 
     def _is_known(self, means: Means, account: str, address: str) -> bool:
-        (at,) = _KNOWN.unpack_from(self._known, self._slot((means, account, address)) * _KNOWN.size)
+        slots = self._slots((means, account, address))
+        at = min(_KNOWN.unpack_from(self._known, slot * _KNOWN.size)[0] for slot in slots)
         return bool(at) and time.monotonic() - at < _KNOWN_FOR_S
 
     def _left_s(self, *key: str) -> int:
-        since, count = _SLOT.unpack_from(self._wrong, self._slot(key) * _SLOT.size)
+        return min(map(self._left_in_slot_s, self._slots(key)))
+
+    def _left_in_slot_s(self, slot: int) -> int:
+        since, count = _SLOT.unpack_from(self._wrong, slot * _SLOT.size)
         left = since + _MINUTE_S - time.monotonic()
         return int(left) + 1 if count >= TRIES_A_MINUTE and left > 0 else 0
 
-    def _slot(self, key: tuple[str, ...]) -> int:
-        digest = hashlib.blake2b("\0".join(key).encode(), digest_size=8, key=self._key).digest()
-        return int.from_bytes(digest, "big") % _SLOTS
+    def _slots(self, key: tuple[str, ...]) -> tuple[int, int]:
+        digest = hashlib.blake2b("\0".join(key).encode(), digest_size=16, key=self._key).digest()
+        return int.from_bytes(digest[:8], "big") % _SLOTS, int.from_bytes(digest[8:], "big") % _SLOTS
+
+
+def _network_of(address: str) -> str:
+    """The address itself, or the /64 of an IPv6 one."""
+    if ":" not in address:
+        return address
+    try:
+        ip = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    return str(ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64))
