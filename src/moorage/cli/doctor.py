@@ -1,4 +1,4 @@
-"""`moorage doctor`: what would keep the registry from running well on this machine."""
+"""`moorage doctor`: what would keep the registry from running well on this machine, or from being reached."""
 
 import json
 import os
@@ -9,11 +9,21 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from moorage.certificates.choice import uses_tls
+from moorage.cli.manage.asking import PasswordStdinOption, ask_password
+from moorage.cli.manage.remote import authorization
+from moorage.cli.manage.session import (
+    AuthorityOption,
+    TokenFileOption,
+    UserOption,
+    read_token,
+    refusals_told,
+)
 from moorage.cli.serve import INSECURE
 from moorage.cli.settings import ConfigOption, DataOption, ListenOption, load_or_exit
 from moorage.config import GIB, MIB, Settings
@@ -34,16 +44,38 @@ class Finding:
 
 
 def doctor(
+    address: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[HOST:PORT]",
+            help="A registry that runs, to be looked at as its clients see it. Without it: this machine.",
+            show_default=False,
+        ),
+    ] = None,
     listen: ListenOption = None,
     data: DataOption = None,
     config: ConfigOption = None,
+    user: UserOption = None,
+    token_file: TokenFileOption = None,
+    ca: AuthorityOption = None,
     *,
+    password_stdin: PasswordStdinOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:
-    """Check settings, folder, disk, database, port and certificate; exit 1 when something must be mended."""
-    settings = load_or_exit(config, listen, data)
-    checks: list[Callable[[Settings], Finding]] = [_folder, _disk, _sync, _database, _port, _files, _line]
-    findings = [check(settings) for check in checks]
+    """Check this machine for what keeps a registry from running well; or a running one from a client's side.
+
+    Exit 1 when something must be mended. Credentials let it try an upload too, which it takes back.
+    """
+    if address is None:
+        settings = load_or_exit(config, listen, data)
+        checks: list[Callable[[Settings], Finding]] = [_folder, _disk, _sync, _database, _port, _files, _line]
+        findings = [check(settings) for check in checks]
+    else:
+        from moorage.cli.probing.visit import visit
+
+        with refusals_told():
+            password = None if user is None else ask_password(user, from_stdin=password_stdin)
+            findings = visit(address, authorization(read_token(token_file), user, password), ca)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -63,7 +95,17 @@ def _folder(settings: Settings) -> Finding:
         )
     if data.stat().st_mode & 0o077:
         return Finding("folder", "warning", f"{data} can be read by other users: chmod 700 {data}")
+    exposed = _find_exposed(settings)
+    if exposed is not None:
+        return Finding("folder", "problem", f"{exposed} can be read by other users: chmod 600 {exposed}")
     return Finding("folder", "ok", f"{data.resolve()}")
+
+
+def _find_exposed(settings: Settings) -> Path | None:
+    """A file with secrets in it, hashes of passwords or private keys, that others could read."""
+    data, key = settings.storage.data, settings.tls.key
+    files = [*data.glob("moorage.db*"), *data.glob("tls/*"), *([] if key is None else [key])]
+    return next((each for each in files if each.exists() and each.stat().st_mode & 0o077), None)
 
 
 def _existing(settings: Settings) -> str:
