@@ -110,7 +110,7 @@ def test_path_that_is_none_is_not_there_and_not_kept(alice: Person, path: str) -
     """B103: nothing of the caller's is shown at a path that a cache takes for a picture or a style."""
     refused = alice.ask("GET", path)
 
-    assert (refused.status, refused["cache-control"]) == (404, "no-store")
+    assert (refused.status, refused["cache-control"]) == (404, "private, no-store")
     assert b"alice" not in refused.body
 
 
