@@ -64,9 +64,14 @@ def _greet(settings: Settings, started: "Started") -> None:
         typer.echo(f"  {scheme}://{at}/claim?code={started.claim}")
         typer.echo("or type: moorage admin claim\n")
     typer.echo("Push an image, then look at it:")
-    typer.echo(f"  docker tag hello-world {at}/team/hello:v1")
-    typer.echo(f"  docker push {at}/team/hello:v1")
-    typer.echo(f"  curl {scheme}://{at}/v2/team/hello/tags/list\n")
+    if settings.server.is_local:
+        typer.echo(f"  docker tag hello-world {at}/team/hello:v1")
+        typer.echo(f"  docker push {at}/team/hello:v1")
+        typer.echo(f"  curl {scheme}://{at}/v2/team/hello/tags/list\n")
+    else:
+        typer.echo(f"  docker login -u YOU {at}")
+        typer.echo(f"  docker tag hello-world {at}/YOU/hello:v1")
+        typer.echo(f"  docker push {at}/YOU/hello:v1\n")
     # before the workers are forked, or each would hold a copy of what is not yet written
     sys.stdout.flush()
 
