@@ -83,6 +83,24 @@ def test_every_refusal_is_listed() -> None:
     assert len(listed) == len(set(listed))
 
 
+SECURITY = (ROOT / "docs" / "security.md").read_text("utf-8")
+TESTS = {
+    name
+    for path in (ROOT / "tests").rglob("test_*.py")
+    for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+}
+
+
+def test_every_promise_names_the_tests_that_hold_it() -> None:
+    promises = list(rows(SECURITY, "Promises"))[1:]
+
+    assert len(promises) > 10
+    for promise, held_by in promises:
+        named = re.findall(r"`(\w+)`", held_by)
+        assert named, promise
+        assert set(named) <= TESTS, promise
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text("utf-8")):

@@ -136,6 +136,8 @@ CREATE INDEX audit_by_actor ON audit (actor, id);
 CREATE INDEX audit_by_target ON audit (target, id);
 CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
     BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;
+CREATE TRIGGER audit_is_never_replaced BEFORE INSERT ON audit WHEN NEW.id > 0
+    BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;
 CREATE TRIGGER audit_is_never_cut BEFORE DELETE ON audit
     BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;
 
