@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from moorage.serving import Started
 
 INSECURE = (
-    "Everyone between a client and this registry can read images and passwords as they pass. They can also"
-    " put other images in their place, and no client would notice."
+    "Everyone between a client and this registry can read images, tokens and passwords as they pass. They can"
+    " also put other images in their place, and no client would notice."
 )
 
 
@@ -27,9 +27,22 @@ def serve(
     insecure_http: Annotated[
         bool, typer.Option("--insecure-http", help=f"Plain HTTP beyond loopback. {INSECURE}")
     ] = False,
+    insecure_passwords: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-passwords", help="Take passwords over plain HTTP too; else only tokens are."
+        ),
+    ] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    settings = load_or_exit(config, listen, data, workers, insecure_http=insecure_http or None)
+    settings = load_or_exit(
+        config,
+        listen,
+        data,
+        workers,
+        insecure_http=insecure_http or None,
+        insecure_passwords=insecure_passwords or None,
+    )
     # the server's parts take a fifth of a second to import; a bad setting should not wait for them
     from moorage.app import StartRefused
     from moorage.serving import serve as run
@@ -48,8 +61,7 @@ def _greet(settings: Settings, started: "Started") -> None:
         typer.echo(f"moorage: serving plain HTTP on {started.at}. {INSECURE}", err=True)
     if settings.log.format == "json":
         return
-    at = _reached_at(settings, started.at)
-    scheme = "https" if started.is_tls else "http"
+    scheme, _, at = _reached_at(settings, started).partition("://")
     typer.echo(f"Moorage serves {scheme}://{at} with its data in {settings.storage.data.resolve()}\n")
     if started.fingerprint is not None:
         from moorage.web.trust import Trust
@@ -60,9 +72,7 @@ def _greet(settings: Settings, started: "Started") -> None:
         typer.echo(f"How, for docker, containerd, podman and others: https://{at}/trust. For docker:")
         typer.echo(f"  {trust.line('docker')}\n")
     if started.claim is not None:
-        typer.echo("No one can sign in yet. Open this within an hour, once, to become its administrator:")
-        typer.echo(f"  {scheme}://{at}/claim?code={started.claim}")
-        typer.echo("or type: moorage admin claim\n")
+        _greet_first(settings, f"{scheme}://{at}/claim?code={started.claim}", is_plain=scheme == "http")
     typer.echo("Push an image, then look at it:")
     if settings.server.is_local:
         typer.echo(f"  docker tag hello-world {at}/team/hello:v1")
@@ -76,12 +86,23 @@ def _greet(settings: Settings, started: "Started") -> None:
     sys.stdout.flush()
 
 
-def _reached_at(settings: Settings, at: str) -> str:
-    """The address as others type it: one that stands for all of this machine's is no name for it."""
+def _greet_first(settings: Settings, link: str, *, is_plain: bool) -> None:
+    """How the first administrator comes in. A page that takes no password is no way."""
+    if is_plain and not settings.server.insecure_passwords:
+        typer.echo("No one can sign in yet. To become its administrator, type: moorage admin claim\n")
+        return
+    typer.echo("No one can sign in yet. Open this within an hour, once, to become its administrator:")
+    typer.echo(f"  {link}")
+    typer.echo("or type: moorage admin claim\n")
+
+
+def _reached_at(settings: Settings, started: "Started") -> str:
+    """Scheme and address as others type them: what stands for all of a machine's is no name for it."""
     if settings.server.public:
-        return settings.server.public[0].partition("://")[2].rstrip("/")
-    host, _, port = at.rpartition(":")
-    return f"{_own_name(settings)}:{port}" if host in {"0.0.0.0", "[::]"} else at  # noqa: S104
+        return settings.server.public[0].rstrip("/")
+    host, _, port = started.at.rpartition(":")
+    at = f"{_own_name(settings)}:{port}" if host in {"0.0.0.0", "[::]"} else started.at  # noqa: S104
+    return f"{'https' if started.is_tls else 'http'}://{at}"
 
 
 def _own_name(settings: Settings) -> str:

@@ -38,6 +38,7 @@ def load_or_exit(
     workers: int | None = None,
     *,
     insecure_http: bool | None = None,
+    insecure_passwords: bool | None = None,
 ) -> Settings:
     """The settings; or every problem on standard error and exit 1."""
     given: dict[tuple[str, str], Any] = {
@@ -45,6 +46,7 @@ def load_or_exit(
         ("storage", "data"): data,
         ("server", "workers"): workers,
         ("server", "insecure_http"): insecure_http,
+        ("server", "insecure_passwords"): insecure_passwords,
     }
     overrides = {place: value for place, value in given.items() if value is not None}
     try:
