@@ -17,7 +17,6 @@ from statistics import median
 import pytest
 
 from moorage.api.v2 import uploads
-from moorage.api.v2.services import Services
 from moorage.clock import now_ms
 from moorage.database import Database
 from moorage.databases import sqlite
@@ -143,15 +142,11 @@ def test_b48_a_mount_that_may_not_be_takes_as_long_as_one_that_cannot(
     assert difference(registry, held, absent, 202) < UNDECIDED
 
 
-def test_b48_looking_at_the_holders_only_would_be_found(
+def test_b48_an_answer_as_soon_as_it_is_known_would_be_found(
     registry: InProcess, quick_uploads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, absent = _mounts("")
-
-    async def as_many_as_there_are(services: Services, digest: Digest) -> list[RepositoryName]:
-        return await blob_rows.find_holders(services.db, digest, 20)
-
-    monkeypatch.setattr(uploads, "_find_holders", as_many_as_there_are)
+    monkeypatch.setattr(uploads, "MOUNT_REFUSED_AFTER_S", 0)
 
     assert difference(registry, held, absent, 202) > UNDECIDED
 
