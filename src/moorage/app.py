@@ -22,7 +22,7 @@ from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
-from moorage.identity.accounts.passwords import Passwords
+from moorage.identity.accounts.passwords import Passwords, Turns
 from moorage.identity.callers.caller import OPERATOR, Caller
 from moorage.identity.callers.callers import Callers
 from moorage.identity.federation.exchanging import Exchanges
@@ -56,10 +56,11 @@ async def open_registry(
     attempts: Attempts,
     disk_threads: int = _DISK_THREADS,
     trust: TrustPages | None = None,
+    turns: Turns | None = None,
 ) -> AsyncIterator[Dispatcher]:
     """The ASGI application of one worker process, its database and threads open until the end."""
     threads = ThreadPoolExecutor(disk_threads, thread_name_prefix="disk")
-    opened = _open(settings, health, attempts, threads)
+    opened = _open(settings, health, attempts, threads, turns=turns)
     services = opened.services
     await _make_key(opened.db)
     lock = settings.storage.data / "sweep.lock"
@@ -127,13 +128,14 @@ def _open(
     attempts: Attempts,
     threads: ThreadPoolExecutor,
     operator: Caller | None = None,
+    turns: Turns | None = None,
 ) -> _Opened:
     """Ports and use cases over a data folder. `operator`: who each caller is, where no one else comes in."""
     db = sqlite.SqliteDatabase(settings.storage.database, health)
     store = _store(settings, health)
     uploads = Uploads(db, store, threads, settings.uploads)
     second_digests = SecondDigests(db, store, threads)
-    passwords = Passwords()
+    passwords = Passwords(turns)
     callers = Callers(db, passwords, attempts)
     gate = Gate(
         db,

@@ -34,6 +34,7 @@ from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
+from moorage.identity.accounts.passwords import Turns
 from moorage.identity.managing.accounts import make_claim
 from moorage.server.connection import Connection
 from moorage.server.exchange import head
@@ -77,6 +78,7 @@ class Shared:
     health: Health
     metrics: Metrics
     attempts: Attempts
+    turns: Turns
 
 
 def serve(settings: Settings, greet: Callable[[Started], None]) -> int:
@@ -98,7 +100,7 @@ def serve(settings: Settings, greet: Callable[[Started], None]) -> int:
         raise StartRefused(
             f"cannot listen on {settings.server.listen}: {error.strerror}. Choose another with --listen."
         ) from error
-    shared = Shared(Health(), Metrics(count), Attempts())
+    shared = Shared(Health(), Metrics(count), Attempts(), Turns())
     workers = Workers(
         sockets,
         lambda index, own: _work(index, own, settings, tls, shared),
@@ -193,7 +195,7 @@ async def _work(index: int, own: socket.socket, settings: Settings, tls: Tls | N
     loop.set_exception_handler(_log_failure)
     trust = None if tls is None else _trust_pages(tls, own)
     async with open_registry(
-        settings, shared.health, shared.metrics, shared.attempts, trust=trust
+        settings, shared.health, shared.metrics, shared.attempts, trust=trust, turns=shared.turns
     ) as application:
         worker = Worker(application, _limits(settings), refuse)
         if tls is None:

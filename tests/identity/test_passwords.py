@@ -87,6 +87,25 @@ async def test_what_was_right_is_remembered_for_that_name_password_and_hash_only
     assert not passwords.is_known("alice", "correct horse battery", kept)
 
 
+async def test_same_password_on_many_connections_is_checked_once(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = await passwords.hash("correct horse battery")
+    checks: list[str] = []
+    verify = passwords._verify
+
+    def count(kept: str | None, password: str) -> bool:
+        checks.append(password)
+        return verify(kept, password)
+
+    monkeypatch.setattr(passwords, "_verify", count)
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(passwords.is_right, "alice", "correct horse battery", kept)
+
+    assert checks == ["correct horse battery"]
+
+
 async def test_b89_more_checks_than_a_second_holds_are_turned_away(
     passwords: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,8 +113,8 @@ async def test_b89_more_checks_than_a_second_holds_are_turned_away(
     kept = await passwords.hash("correct horse battery")
 
     async with anyio.create_task_group() as group:
-        for _ in range(3):
-            group.start_soon(passwords.is_right, "alice", "wrong horse battery", kept)
+        for number in range(3):
+            group.start_soon(passwords.is_right, "alice", f"wrong horse battery {number}", kept)
         await anyio.lowlevel.checkpoint()
         with pytest.raises(TooManySignIns) as refusal:
             await passwords.is_right("alice", "correct horse battery", kept)

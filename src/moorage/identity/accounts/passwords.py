@@ -6,15 +6,20 @@ that clients which send it with each request do not pay 30 ms each time.
 Source: RFC 9106; OWASP Password Storage Cheat Sheet (argon2id, m = 19 MiB, t = 2, p = 1).
 """
 
+import asyncio
+import fcntl
 import hashlib
 import hmac
+import mmap
 import os
 import secrets
+import struct
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import argon2
@@ -27,8 +32,10 @@ MAX_BYTES: Final = 1024
 REMEMBERED_S: Final = 300.0
 _REMEMBERED_MAX: Final = 10_000
 _WAITING_MAX: Final = 40
-"""Checks that may wait in one worker: at 30 ms each, a little over a second of them."""
+"""Checks that may wait in one worker: two or three seconds of them."""
 _NICENESS: Final = 10
+_REST_MAX_S: Final = 1.0
+_MOMENT: Final = struct.Struct("d")
 _ROUNDS: Final = 2
 _MEMORY_KIB: Final = 19 * 1024
 _NO_ONES: Final = f"$argon2id$v=19$m={_MEMORY_KIB},t={_ROUNDS},p=1${'A' * 22}${'A' * 43}"
@@ -45,13 +52,44 @@ def check_password(password: str) -> str:
     return password
 
 
+class Turns:
+    """Lets half the processors hash at most, and each rest as long as it hashed: pulls have the others.
+
+    Made before the workers are forked. The lock of one that dies is free at once.
+    """
+
+    def __init__(self) -> None:
+        self._count = max(1, (os.cpu_count() or 1) // 2)
+        self._file = os.memfd_create("turns", os.MFD_CLOEXEC)
+        os.ftruncate(self._file, self._count * _MOMENT.size)
+        self._rests = mmap.mmap(self._file, self._count * _MOMENT.size)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Wait for a turn; blocks the thread. One of a process at a time: the lock is the process's."""
+        place = os.getpid() % self._count
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, place)
+        try:
+            (rests_until,) = _MOMENT.unpack_from(self._rests, place * _MOMENT.size)
+            began = time.monotonic()
+            # after a restart of the machine's clock a moment may be far off; nothing rests for a second
+            time.sleep(min(max(rests_until - began, 0), _REST_MAX_S))
+            began = time.monotonic()
+            yield
+            ended = time.monotonic()
+            _MOMENT.pack_into(self._rests, place * _MOMENT.size, ended + (ended - began))
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, place)
+
+
 class Passwords:
     """The hashing of one worker process."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns | None = None) -> None:
+        self._turns = turns or Turns()
         self._hasher = argon2.PasswordHasher(_ROUNDS, _MEMORY_KIB, parallelism=1)
         self._thread = ThreadPoolExecutor(1, "passwords", initializer=_yield_to_others)
-        self._waiting = 0
+        self._under_way: dict[bytes, asyncio.Future[bool]] = {}
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, float] = OrderedDict()
 
@@ -60,7 +98,7 @@ class Passwords:
 
         Raises PasswordInvalid (400).
         """
-        return await in_thread(self._thread, self._hasher.hash, check_password(password))
+        return await in_thread(self._thread, self._hash, check_password(password))
 
     def is_known(self, name: str, password: str, kept: str) -> bool:
         """Whether this password was found right for this hash a short while ago."""
@@ -74,24 +112,33 @@ class Passwords:
         """
         if len(password.encode()) > MAX_BYTES:
             return False
-        if self._waiting >= _WAITING_MAX:
-            raise TooManySignIns(retry_after_s=2)
-        self._waiting += 1
-        try:
-            is_right = await in_thread(self._thread, self._verify, kept, password)
-        finally:
-            self._waiting -= 1
-        if is_right and kept is not None:
-            self._remember(self._mark(name, password, kept))
-        return is_right and kept is not None
+        mark = self._mark(name, password, kept or "")
+        under_way = self._under_way.get(mark)
+        if under_way is None:
+            if len(self._under_way) >= _WAITING_MAX:
+                raise TooManySignIns(retry_after_s=2)
+            loop = asyncio.get_running_loop()
+            under_way = loop.run_in_executor(self._thread, self._verify, kept, password)
+            self._under_way[mark] = under_way
+            under_way.add_done_callback(lambda _: self._under_way.pop(mark, None))
+        # a machine that sends it on many connections at once is checked once
+        is_right = await asyncio.shield(under_way) and kept is not None
+        if is_right:
+            self._remember(mark)
+        return is_right
 
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown()
 
+    def _hash(self, password: str) -> str:
+        with self._turns.take():
+            return self._hasher.hash(password)
+
     def _verify(self, kept: str | None, password: str) -> bool:
         try:
-            return self._hasher.verify(kept or _NO_ONES, password)
+            with self._turns.take():
+                return self._hasher.verify(kept or _NO_ONES, password)
         except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return False
 
