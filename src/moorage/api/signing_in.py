@@ -8,15 +8,15 @@ RFC 6749 for the POST.
 
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from moorage.api.exchange import API_VERSION, NOSNIFF, QueryInvalid, Reply, Request
+from moorage.api.forms import read_form
 from moorage.api.v2.services import Services
 from moorage.clock import now_ms
 from moorage.database import Transaction
-from moorage.errors import BodyTooLarge, CredentialsInvalid, MethodNotAllowed, ServiceInvalid, Unauthorized
+from moorage.errors import CredentialsInvalid, MethodNotAllowed, ServiceInvalid, Unauthorized
 from moorage.identity.access.deciding import ACTIONS
 from moorage.identity.callers.caller import Caller
 from moorage.identity.tokens.bearer import SERVICE
@@ -24,7 +24,6 @@ from moorage.identity.tokens.rows import insert_token, make_secret
 from moorage.identity.tokens.scopes import Asked, parse_scopes
 from moorage.records.audit.rows import record
 
-_FORM_MAX_BYTES: Final = 64 * 1024
 _REFRESH_MS: Final = 90 * 86_400_000
 _CHALLENGE: Final = 'Basic realm="Moorage"'
 Fields = list[tuple[str, str]]
@@ -78,7 +77,7 @@ async def _get(services: Services, request: Request) -> Reply:
 
 async def _post(services: Services, request: Request) -> Reply:
     """Credentials in a form: a password, or the refresh token that was given for one."""
-    fields = await _form(request)
+    fields = await read_form(request)
     _check_service(fields)
     form = dict(fields)
     address = services.gate.address(request)
@@ -125,22 +124,6 @@ async def _exchange(services: Services, form: dict[str, str], address: str) -> R
             "username": given.username,
         }
     )
-
-
-async def _form(request: Request) -> Fields:
-    """The fields of a form.
-
-    Raises ServiceInvalid (400), BodyTooLarge (413).
-    """
-    body = bytearray()
-    async for piece in request.body():
-        body += piece
-        if len(body) > _FORM_MAX_BYTES:
-            raise BodyTooLarge(size_max_bytes=_FORM_MAX_BYTES)
-    try:
-        return parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict")
-    except ValueError as error:
-        raise ServiceInvalid(reason="want a form") from error
 
 
 def _check_service(fields: Fields) -> None:

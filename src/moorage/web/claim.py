@@ -1,6 +1,7 @@
 """/claim: where the first administrator comes in, by the link that was printed at the start."""
 
 from moorage.api.exchange import QueryInvalid, Reply, Request
+from moorage.api.forms import read_form
 from moorage.api.v2.services import Services
 from moorage.errors import ClaimInvalid, PasswordRefused, RegistryError
 from moorage.identity.accounts.rows import is_claim
@@ -8,7 +9,7 @@ from moorage.identity.managing.accounts import create_first_admin
 from moorage.identity.tokens.rows import hash_secret
 from moorage.oci.names import RepositoryName
 from moorage.records.audit.rows import Actor
-from moorage.web.pages import read_form, render
+from moorage.web.pages import render
 
 
 async def show(services: Services, request: Request, _name: RepositoryName, _reference: str) -> Reply:
@@ -24,7 +25,7 @@ async def show(services: Services, request: Request, _name: RepositoryName, _ref
 
 async def take(services: Services, request: Request, _name: RepositoryName, _reference: str) -> Reply:
     """Make the administrator; or the form again, with what is wrong."""
-    form = await read_form(request)
+    form = dict(await read_form(request))
     code, name, password = (form.get(key, "") for key in ("code", "name", "password"))
     if not services.gate.may_use_password(request):
         return _refused(PasswordRefused())

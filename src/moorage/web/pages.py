@@ -2,17 +2,14 @@
 
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl
 
 from moorage.api.exchange import NOSNIFF, Header, Reply, Request
 from moorage.api.v2.services import Services
-from moorage.errors import BodyTooLarge, RequestInvalid
 from moorage.oci.names import RepositoryName
 
 if TYPE_CHECKING:
     import jinja2
 
-FORM_MAX_BYTES: Final = 64 * 1024
 _POLICY: Final = (
     b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
@@ -70,19 +67,3 @@ async def style(_services: Services, _request: Request, _name: RepositoryName, _
         NOSNIFF,
     ]
     return Reply(200, headers, body)
-
-
-async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a form that was sent; of one sent twice, the last.
-
-    Raises RequestInvalid (400), BodyTooLarge (413).
-    """
-    body = bytearray()
-    async for piece in request.body():
-        body += piece
-        if len(body) > FORM_MAX_BYTES:
-            raise BodyTooLarge(size_max_bytes=FORM_MAX_BYTES)
-    try:
-        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict"))
-    except ValueError as error:
-        raise RequestInvalid(reason="want a form") from error
