@@ -113,13 +113,6 @@ async def list_accounts(db: Database, after: str, limit: int) -> list[Account]:
     return [_account(row) for row in rows]
 
 
-async def count_accounts(db: Database) -> int:
-    """How many accounts there are."""
-    row = await db.one("SELECT accounts FROM access_state WHERE id = 1")
-    assert row is not None  # noqa: S101 - the migration put it there
-    return int(row[0])
-
-
 def has_accounts(tx: Transaction) -> bool:
     """Whether there is any account."""
     return tx.one("SELECT 1 FROM account LIMIT 1") is not None
@@ -191,11 +184,6 @@ def set_password(tx: Transaction, account_id: int, password: str) -> None:
     tx.run(
         "UPDATE account SET password = ?, password_set_at = ? WHERE id = ?", (password, now_ms(), account_id)
     )
-
-
-def set_identity(tx: Transaction, account_id: int, issuer: str, subject: str) -> None:
-    """Let a subject of another issuer sign in as this account."""
-    tx.run("UPDATE account SET issuer = ?, subject = ? WHERE id = ?", (issuer, subject, account_id))
 
 
 def delete_account(tx: Transaction, account_id: int) -> None:
