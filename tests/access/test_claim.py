@@ -117,3 +117,12 @@ def test_two_that_claim_at_once_are_one_administrator(empty: People) -> None:
 
     assert sorted(statuses) == [200, 403, 403]
     assert empty.change(lambda tx: tx.one("SELECT count(*) FROM account")) == (1,)
+
+
+def test_an_account_made_otherwise_ends_the_link(empty: People) -> None:
+    code = empty.make_claim()
+    assert code is not None
+    empty.add("bob", role="admin")
+
+    assert empty.ask("GET", f"/claim?code={code}").status == 403
+    assert claim(empty, code=code).status == 403
