@@ -254,10 +254,10 @@ class TlsTransport(asyncio.Transport):
             self._receive_end()
 
     def _linger(self, count: int) -> None:
-        """What comes after the last word is thrown away, for a while."""
+        """What comes after the last word is thrown away; past a limit it waits in the kernel, for the end."""
         self._lingered_bytes += count
         if self._lingered_bytes > _LINGER_MAX_BYTES:
-            self.abort()
+            self.pause_reading()
 
     def _receive_end(self) -> None:
         """The client will send no more."""

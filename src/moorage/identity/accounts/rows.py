@@ -289,7 +289,7 @@ def put_claim(tx: Transaction, secret: str, expires_at: int) -> None:
 
 
 async def is_claim(db: Database, secret: str) -> bool:
-    """Whether this is the hash of a claim that can still be used: it has time left, and there is no account."""
+    """Whether this is the hash of a claim that can still be used: in time, and before any account."""
     row = await db.one(
         "SELECT 1 FROM claim WHERE secret = ? AND expires_at > ? AND NOT EXISTS (SELECT 1 FROM account)",
         (secret, now_ms()),
