@@ -53,10 +53,10 @@ def _scope(path: str) -> str:
     return f"repository:{path.removeprefix('/v2/').removesuffix('/tags/list')}:pull"
 
 
-def _namespace(tx: Transaction, name: str) -> int:
+def _namespace(tx: Transaction, name: str) -> access.NamespaceRow:
     found = access.find_namespace_in(tx, name)
     assert found is not None
-    return found.id
+    return found
 
 
 def check_at_once(
@@ -179,7 +179,7 @@ def test_who_is_taken_out_of_a_group_has_none_of_its_rights(town: People, newcom
 
 def test_a_namespace_made_private_is_closed_to_others(town: People, newcomer: str, path: str) -> None:
     def show(visibility: access.Visibility) -> None:
-        town.change(lambda tx: access.set_visibility(tx, _namespace(tx, newcomer), visibility))
+        town.change(lambda tx: access.set_visibility(tx, _namespace(tx, newcomer).id, visibility))
 
     show("public")
     anonymous = town.bearer([], _scope(path))

@@ -40,6 +40,7 @@ class Request:
         "_body_idle_s",
         "_body_rate",
         "_receive",
+        "access_version",
         "body_done",
         "bytes_in",
         "caller",
@@ -56,6 +57,8 @@ class Request:
         self.body_done = False
         self.caller = OPEN
         """Who asks; the gate says so before an endpoint is called."""
+        self.access_version = -1
+        """Of what decides who may what, when the caller was let in."""
         self._receive = receive
         self._body_idle_s = body_idle_s
         self._body_rate = body_rate

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from moorage.api.exchange import QueryInvalid, Request
-from moorage.api.fronts import Fronts
+from moorage.api.fronts import Fronts, is_loopback_host
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.errors import (
@@ -41,6 +41,7 @@ from moorage.registry.uploads.rows import find_start
 
 _ADMITTED_MAX: Final = 20_000
 _DENIAL_AGAIN_MS: Final = 60_000
+_DENIALS_A_MINUTE: Final = 100
 _PATH_KEPT_BYTES: Final = 200
 _BASIC: Final = 'Basic realm="Moorage", charset="UTF-8"'
 
@@ -104,6 +105,7 @@ class Gate:
         self._version = -1
         self._admitted: dict[tuple[bytes, str, Needs, str, bool], Caller] = {}
         self._denied: dict[tuple[str, str, str], int] = {}
+        self._denials: dict[str, tuple[int, int]] = {}
 
     async def admit(self, request: Request, needs: Needs, name: RepositoryName, reference: str) -> Caller:
         """The caller, who may do what the route needs.
@@ -118,6 +120,8 @@ class Gate:
             self._admitted.clear()
             self._version = version
         if not accounts and self._is_local:
+            _check_no_page(request)
+            request.access_version = version
             return OPEN if needs is not Needs.UPLOAD else OPEN.at(request.client)
         if needs is Needs.NOTHING:
             return Caller("none", self._fronts.address(request))
@@ -131,10 +135,24 @@ class Gate:
             caller = await self._find(request, raw, needs, name, reference)
             if len(self._admitted) >= _ADMITTED_MAX:
                 self._admitted.clear()
-            self._admitted[place] = caller
+            if version == self._version:
+                # else what was found may have been changed while it was looked for
+                self._admitted[place] = caller
+        request.access_version = version
         if needs is Needs.UPLOAD:
             await self._check_starter(caller, name, reference)
         return caller
+
+    async def confirm(self, request: Request, needs: Needs, name: RepositoryName) -> None:
+        """Ask again after a body that its sender may have drawn out, where anything was changed meanwhile.
+
+        Raises as `admit`.
+        """
+        if request.caller.is_unasked and self._operator is not None:
+            return
+        version, _ = await read_state(self._db)
+        if version != request.access_version:
+            request.caller = await self.admit(request, needs, name, "")
 
     async def _find(
         self, request: Request, raw: bytes, needs: Needs, name: RepositoryName, reference: str
@@ -232,6 +250,12 @@ class Gate:
         now = now_ms()
         if now - self._denied.get(key, 0) < _DENIAL_AGAIN_MS:
             return
+        minute, count = self._denials.get(caller.name, (0, 0))
+        count = count + 1 if minute == now // _DENIAL_AGAIN_MS else 1
+        self._denials[caller.name] = now // _DENIAL_AGAIN_MS, count
+        if count > _DENIALS_A_MINUTE:
+            # names of repositories are the client's to invent, and rows stay for good
+            return
         if len(self._denied) >= _ADMITTED_MAX:
             self._denied.clear()
         self._denied[key] = now
@@ -267,6 +291,16 @@ def _scopes(request: Request, needs: Needs, name: str) -> str:
     except QueryInvalid:
         source = ""
     return f"{scope} repository:{source}:pull" if is_repository_name(source) else scope
+
+
+def _check_no_page(request: Request) -> None:
+    """Refuse a web page that reaches an open registry by a name of its own that it pointed at this machine.
+
+    Raises Denied (403). No client of a registry says Origin, or that it is a browser.
+    """
+    is_page = b"origin" in request.headers or request.headers.get(b"user-agent", b"").startswith(b"Mozilla/")
+    if is_page and not is_loopback_host(request.headers.get(b"host", b"").decode("latin-1")):
+        raise Denied(reason="until there are accounts, a browser has to use 127.0.0.1 or localhost")
 
 
 def _challenge(base: str, needs: Needs, scopes: str, refusal: Unauthorized) -> str:

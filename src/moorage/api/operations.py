@@ -65,7 +65,7 @@ class Operations:
         if page is not None:
             return page
         if NEEDS[path] is not Needs.NOTHING:
-            await self._services.gate.admit(request, NEEDS[path], _NO_NAME, "")
+            request.caller = await self._services.gate.admit(request, NEEDS[path], _NO_NAME, "")
         return await answers[path]()
 
     def _trust_page(self, request: Request, path: bytes) -> Reply | None:

@@ -16,14 +16,17 @@ from moorage.api.forms import read_form
 from moorage.api.v2.services import Services
 from moorage.clock import now_ms
 from moorage.database import Transaction
-from moorage.errors import CredentialsInvalid, MethodNotAllowed, ServiceInvalid, Unauthorized
+from moorage.errors import CredentialsInvalid, MethodNotAllowed, ScopesInvalid, ServiceInvalid, Unauthorized
 from moorage.identity.access.deciding import ACTIONS
+from moorage.identity.accounts.rows import get_account_in
 from moorage.identity.callers.caller import Caller
-from moorage.identity.tokens.bearer import SERVICE
-from moorage.identity.tokens.rows import insert_token, make_secret
+from moorage.identity.tokens.bearer import SERVICE, TOKEN_MAX_CHARS
+from moorage.identity.tokens.rows import insert_token, keep_newest, make_secret
 from moorage.identity.tokens.scopes import Asked, parse_scopes
 from moorage.records.audit.rows import record
 
+_REFRESH_TOKENS_MAX: Final = 50
+"""Of one account: machines that docker signed in on; the oldest has to sign in again."""
 _REFRESH_MS: Final = 90 * 86_400_000
 _CHALLENGE: Final = 'Basic realm="Moorage"'
 Fields = list[tuple[str, str]]
@@ -150,6 +153,8 @@ async def _give(
         access,
         life_s,
     )
+    if len(text) > TOKEN_MAX_CHARS:
+        raise ScopesInvalid(reason="the token would be too long to be sent back")
     body: dict[str, Any] = {
         "token": text,
         "access_token": text,
@@ -180,6 +185,10 @@ async def _keep(services: Services, caller: Caller, client: str) -> tuple[str, i
     shown = client[:40].encode("unicode_escape").decode("ascii") or "a client"
 
     def work(tx: Transaction) -> int:
+        now = get_account_in(tx, account.name)
+        if now.is_disabled or (now.id, now.password_set_at) != (account.id, account.password_set_at):
+            raise CredentialsInvalid
+        keep_newest(tx, account.id, "refresh", _REFRESH_TOKENS_MAX - 1)
         expires_at = now_ms() + _REFRESH_MS
         token = insert_token(tx, account.id, "refresh", shown, secret, None, expires_at, account.name)
         record(tx, caller.actor, "token.create", account.name, detail=f"refresh token {token.id} for {shown}")

@@ -82,7 +82,10 @@ def find_names() -> Names:
     hosts = ["localhost"]
     if is_host_name(host):
         short = host.partition(".")[0]
-        hosts += [host, short, f"{short}.local", f"{short}.lan", f"{short}.internal"]
+        # never the short name itself: to a root that may vouch for it, `dev` is all of .dev
+        hosts += [f"{short}.local", f"{short}.lan", f"{short}.internal"]
+        if "." in host:
+            hosts.append(host)
     full = _ask_resolver(host)
     if full is not None and is_host_name(full):
         hosts.append(full)

@@ -112,7 +112,9 @@ def _subject_of(certificate: bytes) -> str:
     from cryptography import x509
 
     try:
-        return x509.load_der_x509_certificate(certificate).subject.rfc4514_string()
+        subject = x509.load_der_x509_certificate(certificate).subject.rfc4514_string()
+        # it is whoever answered who chose it: it must not draw on the screen
+        return subject if subject.isascii() and subject.isprintable() else ascii(subject)
     except ValueError:
         _refuse("what it shows is no certificate")
 

@@ -106,7 +106,7 @@ class Trust:
             Recipe(
                 "curl",
                 "curl",
-                self._checked("cp $t.crt moorage-ca.crt"),
+                self._checked("cp $t/ca.crt moorage-ca.crt"),
                 f"Then: curl --cacert moorage-ca.crt https://{self.address}/v2/",
             ),
             Recipe(
@@ -136,32 +136,32 @@ class Trust:
 
     def _install(self, client: str) -> str:
         path = certificate_path(client, self.address)
-        return f"$s mkdir -p '{path.parent}' && $s install -m 644 $t.crt '{path}'"
+        return f"$s mkdir -p '{path.parent}' && $s install -m 644 $t/ca.crt '{path}'"
 
     def _checked(self, then: str) -> str:
         """Fetch, compare, make it PEM, go on; by sudo where there is one."""
         return (
             f"s=$(command -v sudo); {self._fetched('sha256sum')} && (echo -----BEGIN CERTIFICATE-----;"
-            f" base64 $t; echo -----END CERTIFICATE-----) >$t.crt && {then} && echo trusted"
-            " || echo NOT trusted"
+            f" base64 $t/ca.der; echo -----END CERTIFICATE-----) >$t/ca.crt && {then} && echo trusted"
+            " || echo NOT trusted; rm -r $t"
         )
 
     def _fetched(self, digest: str) -> str:
         return (
-            f"t=$(mktemp) && curl -fsSk https://{self.address}/trust/ca.der -o $t"
-            f" && {digest} <$t | grep -q ^{self._digits}"
+            f"t=$(mktemp -d) && curl -fsSk 'https://{self.address}/trust/ca.der' -o $t/ca.der"
+            f" && {digest} <$t/ca.der | grep -q ^{self._digits}"
         )
 
     def _macos(self) -> str:
         return (
             f"{self._fetched('shasum -a 256')} && sudo security add-trusted-cert -d -r trustRoot"
-            " -k /Library/Keychains/System.keychain $t && echo trusted || echo NOT trusted"
+            " -k /Library/Keychains/System.keychain $t/ca.der && echo trusted || echo NOT trusted; rm -r $t"
         )
 
     def _windows(self) -> str:
         digits = self._digits.upper()
         return (
-            f'$f = "$env:TEMP\\moorage-ca.der"; curl.exe -fsSk https://{self.address}/trust/ca.der -o $f;'
+            f'$f = "$env:TEMP\\moorage-ca.der"; curl.exe -fsSk "https://{self.address}/trust/ca.der" -o $f;'
             " $c = New-Object Security.Cryptography.X509Certificates.X509Certificate2 $f;"
             " $h = [Security.Cryptography.SHA256]::Create().ComputeHash($c.RawData);"
             f" if ([BitConverter]::ToString($h).Replace('-', '') -eq '{digits}')"

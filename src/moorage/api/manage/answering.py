@@ -27,7 +27,10 @@ async def answer(services: Services, request: Request, path: bytes) -> Reply:
     route, names = _ROUTES.find(request.method, path)
     request.caller = await services.gate.admit(request, route.needs, _NO_NAME, "")
     query = _read_query(route, request)
-    body = None if route.body is None else _convert(await _read_body(request), route.body)
+    body = None
+    if route.body is not None:
+        body = _convert(await _read_body(request), route.body)
+        await services.gate.confirm(request, route.needs, _NO_NAME)
     found = await route.answer(Ask(services, request, names, body, query))
     if route.reply is None:
         return Reply(route.status, [NOSNIFF])

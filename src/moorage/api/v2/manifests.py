@@ -17,6 +17,7 @@ from moorage.api.exchange import (
     Reply,
     Request,
 )
+from moorage.api.gate import Needs
 from moorage.api.v2.conditions import etag, matches
 from moorage.api.v2.locations import manifest_location
 from moorage.api.v2.services import Services
@@ -75,6 +76,7 @@ async def put(services: Services, request: Request, name: RepositoryName, refere
     """Push by tag, by digest, or by digest with `?tag=` parameters."""
     digest, tags = _target(request, reference)
     payload = await _payload(request, services.settings.manifests.max_bytes)
+    await services.gate.confirm(request, Needs.PUSH, name)
     pushed = await push_manifest(
         services.db,
         services.store,

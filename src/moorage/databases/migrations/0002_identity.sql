@@ -66,7 +66,7 @@ CREATE INDEX access_grant_by_group ON access_grant (account_group);
 
 -- 'access': made by its owner or an administrator; 'refresh': what docker keeps instead of a password;
 -- 'exchange': given for a token of another issuer, with rights of its own.
--- `parent` is the token that a token was made with, or the first of such a row: revoked, it takes all along.
+-- `parent` is the token that a token was made with: revoked, it takes along what was made with it.
 -- `scopes` NULL is all that the account may do; else JSON, a list of {"pattern", "actions"}.
 CREATE TABLE token (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -230,9 +230,13 @@ def set_owner(tx: Transaction, namespace_id: int, account_id: int | None, group_
     )
 
 
-def delete_namespace(tx: Transaction, namespace_id: int) -> None:
-    """Forget a namespace's owner and visibility; its repositories stay, the administrators'."""
-    tx.run("DELETE FROM namespace WHERE id = ?", (namespace_id,))
+def delete_namespace(tx: Transaction, namespace: NamespaceRow) -> None:
+    """Forget a namespace's owner, visibility and grants; its repositories stay, the administrators'."""
+    tx.run(
+        "DELETE FROM access_grant WHERE pattern = ? OR substr(pattern, 1, ?) = ?",
+        (namespace.name, len(namespace.name) + 1, f"{namespace.name}/"),
+    )
+    tx.run("DELETE FROM namespace WHERE id = ?", (namespace.id,))
 
 
 # repositories that were deleted

@@ -121,7 +121,9 @@ def has_accounts(tx: Transaction) -> bool:
 def has_other_admin(tx: Transaction, account_id: int) -> bool:
     """Whether someone else could still administer."""
     row = tx.one(
-        "SELECT 1 FROM account WHERE role = 'admin' AND is_disabled = 0 AND id <> ? LIMIT 1", (account_id,)
+        "SELECT 1 FROM account WHERE role = 'admin' AND is_disabled = 0 AND id <> ?"
+        " AND (password IS NOT NULL OR issuer IS NOT NULL) LIMIT 1",
+        (account_id,),
     )
     return row is not None
 

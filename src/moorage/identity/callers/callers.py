@@ -98,7 +98,9 @@ class Callers:
         if not is_known:
             self._check_wait("password", name, address)
             is_right = await self._passwords.is_right(name, secret, kept)
-            if not is_right or account is None or account.is_disabled:
+            # the account as it is after the check: it may have been changed meanwhile
+            account, kept_now = await find_password(self._db, name)
+            if not is_right or kept_now != kept or account is None or account.is_disabled:
                 raise await self._refused("password", name, address)
             await self._audit(Actor(name, address), "sign-in", "allowed")
         if account is None or account.is_disabled:
@@ -296,4 +298,7 @@ def _read_basic(value: str) -> tuple[str, str]:
 
 def _shown(name: str) -> str:
     """A name that no one has checked, fit for a log line and the audit."""
+    if name.startswith(PREFIX):
+        # typed in the wrong place: neither the log nor the audit shall keep it
+        return "(a token)"
     return name[:64].encode("unicode_escape").decode("ascii")

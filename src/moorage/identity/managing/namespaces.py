@@ -86,7 +86,7 @@ async def delete_namespace(db: Database, actor: Actor, name: str) -> None:
     """
 
     def work(tx: Transaction) -> None:
-        rows.delete_namespace(tx, _get(tx, name).id)
+        rows.delete_namespace(tx, _get(tx, name))
         record(tx, actor, "namespace.delete", name)
 
     await db.write(work)

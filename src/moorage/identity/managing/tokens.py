@@ -67,6 +67,8 @@ async def create_token(
 
     def work(tx: Transaction) -> Token:
         found = get_account_in(tx, owner)
+        if caller.token is not None and not rows.is_good_in(tx, caller.token.id):
+            raise Denied(reason="the token that asks was revoked meanwhile")
         if not is_own and found.kind != "robot":
             raise Denied(reason=f"{owner} is a person, who makes tokens for themselves")
         made = rows.insert_token(

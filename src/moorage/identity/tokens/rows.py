@@ -104,10 +104,11 @@ async def get_token(db: Database, token_id: int) -> Token:
 
 async def list_tokens(db: Database, account_id: int | None, after: int, limit: int) -> list[Token]:
     """At most `limit` tokens with a greater id than `after`, of one account or of all, in order."""
-    rows = await db.all(
-        f"{_TOKEN} WHERE t.id > ? AND (? IS NULL OR t.account = ?) ORDER BY t.id LIMIT ?",
-        (after, account_id, account_id, limit),
-    )
+    if account_id is None:
+        rows = await db.all(f"{_TOKEN} WHERE t.id > ? ORDER BY t.id LIMIT ?", (after, limit))
+    else:
+        sql = f"{_TOKEN} WHERE t.account = ? AND t.id > ? ORDER BY t.id LIMIT ?"
+        rows = await db.all(sql, (account_id, after, limit))
     return [_token(row) for row in rows]
 
 
@@ -127,7 +128,7 @@ def insert_token(
 
     Raises PatternInvalid (400), ActionsInvalid (400).
     """
-    parent = None if made_with is None else made_with.parent or made_with.id
+    parent = None if made_with is None else made_with.id
     kept = None if scopes is None else msgspec.json.encode(check_scopes(scopes)).decode()
     tx.run(
         "INSERT INTO token (account, kind, name, secret, scopes, created_at, created_by, expires_at, parent)"
@@ -142,8 +143,28 @@ def insert_token(
 def revoke_token(tx: Transaction, token_id: int) -> None:
     """Let a token count no more, at once, nor those made with it; rows stay for those who ask what it was."""
     tx.run(
-        "UPDATE token SET revoked_at = ? WHERE (id = ? OR parent = ?) AND revoked_at IS NULL",
-        (now_ms(), token_id, token_id),
+        """
+        WITH RECURSIVE gone (id) AS (
+            VALUES (?) UNION SELECT token.id FROM token JOIN gone ON token.parent = gone.id
+        )
+        UPDATE token SET revoked_at = ? WHERE id IN (SELECT id FROM gone) AND revoked_at IS NULL
+        """,
+        (token_id, now_ms()),
+    )
+
+
+def is_good_in(tx: Transaction, token_id: int) -> bool:
+    """Whether a token is neither revoked nor expired, inside a transaction."""
+    sql = "SELECT 1 FROM token WHERE id = ? AND revoked_at IS NULL AND expires_at > ?"
+    return tx.one(sql, (token_id, now_ms())) is not None
+
+
+def keep_newest(tx: Transaction, account_id: int, kind: Kind, count: int) -> None:
+    """Forget an account's tokens of a kind, all but the newest."""
+    tx.run(
+        "DELETE FROM token WHERE account = ? AND kind = ? AND id NOT IN"
+        " (SELECT id FROM token WHERE account = ? AND kind = ? ORDER BY id DESC LIMIT ?)",
+        (account_id, kind, account_id, kind, count),
     )
 
 

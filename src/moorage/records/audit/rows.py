@@ -1,5 +1,6 @@
 """The table `audit` and all its SQL."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ from moorage.database import Database, Transaction
 
 Outcome = Literal["allowed", "denied"]
 ANONYMOUS = "anonymous"
+_SLICE_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +70,27 @@ async def list_entries(
 ) -> list[Entry]:
     """At most `limit` rows: the newest first; with `after`, those of greater id, the oldest first."""
     conditions, values = _conditions(wanted)
-    if before is not None:
-        conditions.append("id < ?")
-        values.append(before)
-    if after is not None:
-        conditions.append("id > ?")
-        values.append(after)
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    order = "DESC" if after is None else "ASC"
-    rows = await db.all(
-        "SELECT id, at, actor, token, address, action, target, outcome, detail"
-        f" FROM audit {where} ORDER BY id {order} LIMIT ?",
-        (*values, limit),
-    )
-    return [Entry(*row) for row in rows]
+    last = await db.one("SELECT max(id) FROM audit")
+    top = int(last[0] or 0) if last else 0
+    low, high = (after or 0) + 1, min(top, (before or top + 1) - 1)
+    found: list[Entry] = []
+    while low <= high and len(found) < limit:
+        # a few thousand rows at a time, others in between: what is asked for may be rare, and the audit long
+        if after is None:
+            first, end = max(low, high - _SLICE_ROWS + 1), high
+            high = first - 1
+        else:
+            first, end = low, min(high, low + _SLICE_ROWS - 1)
+            low = end + 1
+        rows = await db.all(
+            "SELECT id, at, actor, token, address, action, target, outcome, detail FROM audit"
+            f" WHERE {' AND '.join(['id BETWEEN ? AND ?', *conditions])}"
+            f" ORDER BY id {'DESC' if after is None else 'ASC'} LIMIT ?",
+            (first, end, *values, limit - len(found)),
+        )
+        found += [Entry(*row) for row in rows]
+        await asyncio.sleep(0)
+    return found
 
 
 _EQUAL: Mapping[str, str] = {
