@@ -1,5 +1,6 @@
 """What is taken away counts with the next request, whichever worker it comes to."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from tests.access.people import People, basic, bearer
 from tests.access.town import CONFIG
 from tests.content import image
 from tests.inputs.wire import Fields
+from tests.registry.in_process import InProcess
 from tests.servers import ServerProcess
 
 REFUSED = {401, 403, 429}
@@ -98,6 +100,64 @@ def test_what_was_made_with_a_token_ends_with_it(town: People, newcomer: str, pa
         lambda: town.change(lambda tx: tokens.revoke_token(tx, token.id)),
         REFUSED,
     )
+
+
+def test_what_was_made_with_a_token_that_was_made_ends_with_that(
+    town: People, newcomer: str, path: str
+) -> None:
+    _, secret = town.make_token(newcomer)
+    wanted = json.dumps({"name": "made with it"}).encode()
+    child = json.loads(town.ask("POST", "/api/v1/tokens", bearer(secret), wanted).body)
+    grandchild = json.loads(town.ask("POST", "/api/v1/tokens", bearer(child["secret"]), wanted).body)
+
+    check_at_once(
+        town,
+        path,
+        [bearer(child["secret"]), bearer(grandchild["secret"])],
+        lambda: town.change(lambda tx: tokens.revoke_token(tx, child["id"])),
+        REFUSED,
+    )
+    assert statuses(town, path, bearer(secret)) == {200}
+
+
+def test_who_is_disabled_while_the_password_is_checked_is_not_let_in(tmp_path: Path) -> None:
+    registry = InProcess(tmp_path / "data")
+    registry.open()
+    people = People(tmp_path / "data")
+    people.add("admin", role="admin")
+    account = people.add("alice")
+
+    async def race() -> list[int]:
+        asked = asyncio.ensure_future(registry.ask("GET", "/v2/", b"", basic("alice")))
+        await asyncio.sleep(0.001)
+        await registry.loop.run_in_executor(
+            None,
+            lambda: people.change(lambda tx: accounts.update_account(tx, account.id, is_disabled=True)),
+        )
+        await registry.ask("GET", "/v2/", b"", [])
+        first = await asked
+        return [first.status, (await registry.ask("GET", "/v2/", b"", basic("alice"))).status]
+
+    try:
+        assert registry.loop.run_until_complete(race())[1] == 401
+    finally:
+        registry.end()
+
+
+def test_a_page_that_pointed_its_name_at_this_machine_reaches_no_open_registry(tmp_path: Path) -> None:
+    registry = InProcess(tmp_path / "data")
+    registry.open()
+    host, browser = ("Host", "evil.example:5000"), ("User-Agent", "Mozilla/5.0")
+    account = json.dumps({"name": "mallory", "password": "correct horse battery"}).encode()
+
+    try:
+        origin = ("Origin", "http://evil.example:5000")
+        assert registry.send("POST", "/api/v1/accounts", account, [host, origin]).status == 403
+        assert registry.send("GET", "/v2/_catalog", b"", [host, browser]).status == 403
+        assert registry.send("GET", "/v2/", b"", [("Host", "localhost:5000"), browser]).status == 200
+        assert registry.send("GET", "/v2/", b"", [host]).status == 200
+    finally:
+        registry.end()
 
 
 def test_a_disabled_account_opens_nothing(town: People, newcomer: str, path: str) -> None:

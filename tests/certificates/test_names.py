@@ -22,9 +22,19 @@ def test_what_is_neither_name_nor_address_is_refused(text: str) -> None:
 def test_this_machine_has_its_host_name_and_its_loopback_addresses() -> None:
     own = find_names()
 
-    assert {"localhost", socket.gethostname().lower()} <= set(own.hosts)
+    short = socket.gethostname().lower().partition(".")[0]
+    assert {"localhost", f"{short}.local", f"{short}.lan", f"{short}.internal"} <= set(own.hosts)
     assert {ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")} <= set(own.addresses)
     assert not any(each.is_link_local for each in own.addresses if each.version == 6)
+
+
+def test_host_named_like_a_top_level_domain_is_not_vouched_for_by_that_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "dev")
+    monkeypatch.setattr(socket, "getfqdn", lambda _: "dev")
+
+    assert find_names().hosts == ("localhost", "dev.local", "dev.lan", "dev.internal")
 
 
 def test_address_that_the_kernel_would_send_from_is_among_this_machines() -> None:

@@ -78,13 +78,13 @@ class Fronts:
         if self._proxies and self._trusts(request.client):
             forwarded = _standard(request)
             if forwarded is not None:
-                # the last is the nearest proxy's own; those before it may be what the client wrote
-                last = forwarded.rpartition(",")[2]
-                scheme = _directive(last, "proto") or scheme
-                host = _directive(last, "host") or host
+                # a client whose own words a proxy lets through first leads no one but itself astray
+                first = forwarded.partition(",")[0]
+                scheme = _directive(first, "proto") or scheme
+                host = _directive(first, "host") or host
             else:
-                scheme = _last(request, b"x-forwarded-proto") or scheme
-                host = _last(request, b"x-forwarded-host") or host
+                scheme = _first(request, b"x-forwarded-proto") or scheme
+                host = _first(request, b"x-forwarded-host") or host
         if _HOST.fullmatch(host) is None:
             server = request.scope.get("server") or ("localhost", 0)
             name = f"[{server[0]}]" if ":" in server[0] else server[0]
@@ -108,8 +108,8 @@ def _directive(element: str, name: str) -> str | None:
     return match[1].strip() if match else None
 
 
-def _last(request: Request, name: bytes) -> str:
-    return (request.header(name) or "").rpartition(",")[2].strip()
+def _first(request: Request, name: bytes) -> str:
+    return (request.header(name) or "").partition(",")[0].strip()
 
 
 def _is_address(text: str) -> bool:
