@@ -1,8 +1,8 @@
 """Where clients run: their state goes to a folder of ours, and for root `registry.local` is this machine.
 
-docker, podman, buildah and skopeo write below /etc, /run, /var/lib and /dev/shm whatever they are told. As
-root they are given a mount namespace in which those are copies, so that a test leaves nothing behind; the
-hosts file in it names `registry.local`, and names of ::1, where docker verifies TLS. Without root only skopeo
+docker, podman, buildah and skopeo write below /etc, /run, /var/lib, /dev/shm and /usr/local whatever they are
+told. As root they are given a mount namespace in which those are copies, so that a test leaves nothing behind;
+the hosts file in it names `registry.local`, and names of ::1, where docker verifies TLS. Without root only skopeo
 and curl can be used, as they are.
 """
 
@@ -54,6 +54,8 @@ mount --bind "$1/etc" /etc
 mount --bind "$1/lib" /var/lib
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
+mkdir -p /usr/local/share/ca-certificates
+mount -t tmpfs tmpfs /usr/local/share/ca-certificates
 if [ -n "$2" ]; then
   ip link set lo up
   ip address add "$2/32" dev lo

@@ -191,7 +191,8 @@ class People:
             "aud": "moorage",
             "exp": now_s() + 300,
             "nbf": now_s() - 1,
-            "iat": now_s() - 1,
+            # to the millisecond, as ours: one from before a password was set is not taken
+            "iat": time.time(),
             "jti": "made-by-hand",
             "access": [
                 {"type": "repository", "name": name, "actions": actions.split(",")}

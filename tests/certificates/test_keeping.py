@@ -1,4 +1,5 @@
 import ipaddress
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import structlog
 from cryptography import x509
 
 from moorage.certificates.authority import SERVER_LIFE, names_of
-from moorage.certificates.keeping import CertificateRefused, OwnCertificate
+from moorage.certificates.keeping import CertificateRefused, OwnCertificate, write_whole
 from moorage.certificates.names import Names
 from tests.certificates.conftest import Machine
 
@@ -138,3 +139,15 @@ def test_keeping_never_fails(machine: Machine, logged: Events) -> None:
     own.keep()
 
     assert [entry["event"] for entry in logged][-1] == "certificate_not_kept"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for another")
+def test_file_that_root_writes_belongs_to_whom_the_folder_does(tmp_path: Path) -> None:
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
+
+    write_whole(folder / "server.pem", b"x")
+
+    written = (folder / "server.pem").stat()
+    assert (written.st_uid, written.st_gid, written.st_mode & 0o777) == (65534, 65534, 0o600)

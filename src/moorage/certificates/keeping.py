@@ -165,6 +165,10 @@ def write_whole(path: Path, content: bytes) -> None:
     with os.fdopen(fd, "wb") as file:
         file.write(content)
         file.flush()
+        if os.geteuid() == 0:
+            # root at a terminal makes it for whom the folder belongs to
+            owner = path.parent.stat()
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
         os.fsync(file.fileno())
     beside.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,5 +1,6 @@
 """`moorage serve`: the registry itself."""
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,12 +89,13 @@ def _greet(settings: Settings, started: "Started") -> None:
 
 def _greet_first(settings: Settings, link: str, *, is_plain: bool) -> None:
     """How the first administrator comes in. A page that takes no password is no way."""
+    command = f"moorage admin claim --data {shlex.quote(str(settings.storage.data.resolve()))}"
     if is_plain and not settings.server.insecure_passwords:
-        typer.echo("No one can sign in yet. To become its administrator, type: moorage admin claim\n")
+        typer.echo(f"No one can sign in yet. To become its administrator, type: {command}\n")
         return
     typer.echo("No one can sign in yet. Open this within an hour, once, to become its administrator:")
     typer.echo(f"  {link}")
-    typer.echo("or type: moorage admin claim\n")
+    typer.echo(f"or type: {command}\n")
 
 
 def _reached_at(settings: Settings, started: "Started") -> str:
