@@ -1,9 +1,9 @@
 """Where clients run: their state goes to a folder of ours, and for root `registry.local` is this machine.
 
-docker, podman, buildah and skopeo write below /etc, /run, /var/lib, /dev/shm and /usr/local whatever they are
-told. As root they are given a mount namespace in which those are copies, so that a test leaves nothing behind;
-the hosts file in it names `registry.local`, and names of ::1, where docker verifies TLS. Without root only skopeo
-and curl can be used, as they are.
+docker, podman, buildah and skopeo write below /etc, /run, /var/lib, /dev/shm and /usr/local whatever they
+are told. As root they are given a mount namespace in which those are copies, so that a test leaves nothing
+behind; the hosts file in it names `registry.local`, and names of ::1, where docker verifies TLS. Without
+root only skopeo and curl can be used, as they are.
 """
 
 import contextlib
