@@ -100,8 +100,8 @@ def _tls_trouble(address: Address, error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"the certificate of {address} is not trusted: {error.verify_message}."
-            f" If it is Moorage's own, compare its fingerprint and trust it with `moorage trust {address}`;"
-            " or name the root's file with --ca."
+            f" If it is Moorage's own, compare its fingerprint and trust it with"
+            f" `moorage trust {address} --for system`; or name the root's file with --ca."
         )
     if "WRONG_VERSION" in str(error.reason) or "RECORD_LAYER" in str(error.reason):
         return f"{address} does not speak HTTPS. If it is to be plain HTTP, write http://{address}."
