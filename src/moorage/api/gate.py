@@ -19,12 +19,11 @@ import structlog
 from moorage.api.exchange import QueryInvalid, Request
 from moorage.api.fronts import Fronts, is_loopback_host
 from moorage.clock import now_ms
-from moorage.database import Database, Transaction
+from moorage.database import Database
 from moorage.errors import (
     BearerInvalid,
     CredentialsInvalid,
     Denied,
-    RegistryError,
     ScopeInsufficient,
     Unauthorized,
     UploadUnknown,
@@ -36,7 +35,7 @@ from moorage.identity.callers.callers import Callers
 from moorage.identity.tokens.bearer import SERVICE
 from moorage.identity.tokens.scopes import CATALOG
 from moorage.oci.names import RepositoryName, is_repository_name
-from moorage.records.audit.rows import record
+from moorage.records.audit.apart import record_apart
 from moorage.registry.uploads.rows import find_start
 
 _ADMITTED_MAX: Final = 20_000
@@ -261,13 +260,7 @@ class Gate:
         self._denied[key] = now
         log.warning("access_denied", account=caller.name, target=target, action=action, client=caller.address)
 
-        def work(tx: Transaction) -> None:
-            record(tx, caller.actor, action, target, "denied")
-
-        try:
-            await self._db.write(work)
-        except RegistryError as refusal:
-            log.error("audit_failed", action=action, actor=caller.name, reason=str(refusal))  # noqa: TRY400 - told
+        await record_apart(self._db, caller.actor, action, target, "denied")
 
     async def _check_starter(self, caller: Caller, name: RepositoryName, upload_id: str) -> None:
         """An upload is its beginner's.

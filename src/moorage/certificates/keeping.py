@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from moorage.certificates import authority
 from moorage.certificates.authority import SERVER_LIFE, Authority, AuthorityUnreadable, fingerprint, names_of
@@ -147,9 +148,7 @@ def find_own(data: Path, configured: Sequence[str]) -> OwnCertificate:
 def _is_signed_by(certificate: x509.Certificate, own: Authority) -> bool:
     try:
         certificate.verify_directly_issued_by(own.certificate)
-    except (ValueError, TypeError):
-        return False
-    except Exception:  # noqa: BLE001 - InvalidSignature is no ValueError, and no other can come
+    except (InvalidSignature, ValueError, TypeError):
         return False
     return True
 

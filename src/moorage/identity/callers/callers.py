@@ -11,7 +11,7 @@ import structlog
 
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
-from moorage.errors import BearerInvalid, CredentialsInvalid, PasswordRefused, RegistryError, TooManySignIns
+from moorage.errors import BearerInvalid, CredentialsInvalid, PasswordRefused, TooManySignIns
 from moorage.identity.access import rows as access_rows
 from moorage.identity.access.deciding import Action, Decision, Granted, Namespace, Subject, decide
 from moorage.identity.access.patterns import namespace_of
@@ -22,7 +22,8 @@ from moorage.identity.callers.caller import FOREVER_MS, Caller
 from moorage.identity.tokens import rows as token_rows
 from moorage.identity.tokens.bearer import Bearer, KeyRing
 from moorage.identity.tokens.rows import PREFIX, Token
-from moorage.records.audit.rows import Actor, record
+from moorage.records.audit.apart import record_apart
+from moorage.records.audit.rows import Actor
 
 log = structlog.get_logger()
 
@@ -102,7 +103,7 @@ class Callers:
             account, kept_now = await find_password(self._db, name)
             if not is_right or kept_now != kept or account is None or account.is_disabled:
                 raise await self._refused("password", name, address)
-            await self._audit(Actor(name, address), "sign-in", "allowed")
+            await record_apart(self._db, Actor(name, address), "sign-in", "registry", "allowed")
         if account is None or account.is_disabled:
             raise CredentialsInvalid
         self._attempts.succeeded("password", name, address)
@@ -151,18 +152,9 @@ class Callers:
     async def _refused(self, means: Means, name: str, address: str) -> CredentialsInvalid:
         self._attempts.failed(means, name, address)
         log.warning("sign_in_refused", account=_shown(name), client=address, means=means)
-        await self._audit(Actor(_shown(name), address), "sign-in", "denied", f"wrong {means}")
+        who = Actor(_shown(name), address)
+        await record_apart(self._db, who, "sign-in", "registry", "denied", f"wrong {means}")
         return CredentialsInvalid()
-
-    async def _audit(self, actor: Actor, action: str, outcome: str, detail: str = "") -> None:
-        def work(tx: Transaction) -> None:
-            record(tx, actor, action, "registry", "allowed" if outcome == "allowed" else "denied", detail)
-
-        try:
-            await self._db.write(work)
-        except RegistryError as refusal:
-            # a full disk shall not keep an administrator out
-            log.error("audit_failed", action=action, actor=actor.name, reason=str(refusal))  # noqa: TRY400
 
     async def _by_bearer(self, text: str, address: str, at_ms: int) -> Caller:
         bearer = await self._read_bearer(text)

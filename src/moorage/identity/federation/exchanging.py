@@ -19,6 +19,7 @@ from moorage.identity.federation.checking import Claims, TokenRefused
 from moorage.identity.federation.issuers import Issuers
 from moorage.identity.federation.trusting import find_trust, scopes_of
 from moorage.identity.tokens.rows import insert_token, make_secret
+from moorage.records.audit.apart import record_apart
 from moorage.records.audit.rows import Actor, record
 
 _SHOWN_MAX: Final = 200
@@ -93,13 +94,7 @@ class Exchanges:
         self._attempts.failed("token", who, address)
         log.warning("exchange_refused", client=address, reason=reason)
 
-        def work(tx: Transaction) -> None:
-            record(tx, Actor(address=address), "token.exchange", "registry", "denied", reason)
-
-        try:
-            await self._db.write(work)
-        except RegistryError as refusal:
-            log.error("audit_failed", action="token.exchange", actor="anonymous", reason=str(refusal))  # noqa: TRY400 - told
+        await record_apart(self._db, Actor(address=address), "token.exchange", "registry", "denied", reason)
         return ExchangeRefused(reason=reason)
 
 

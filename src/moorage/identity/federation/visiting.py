@@ -30,6 +30,7 @@ from moorage.identity.federation.checking import Claims, TokenRefused
 from moorage.identity.federation.issuers import Issuers
 from moorage.identity.federation.rows import Visit, count_visits, insert_visit, take_visit
 from moorage.identity.tokens.rows import hash_secret, insert_token, make_secret
+from moorage.records.audit.apart import record_apart
 from moorage.records.audit.rows import Actor, record
 
 VISIT_MS: Final = 10 * 60_000
@@ -187,13 +188,7 @@ class Visits:
             # anyone can ask for that without end, and the rows of the audit stay for good
             return SignInRefused(reason=reason)
 
-        def work(tx: Transaction) -> None:
-            record(tx, Actor(address=address), "sign-in", "registry", "denied", reason)
-
-        try:
-            await self._db.write(work)
-        except RegistryError as refusal:
-            log.error("audit_failed", action="sign-in", actor="anonymous", reason=str(refusal))  # noqa: TRY400 - told
+        await record_apart(self._db, Actor(address=address), "sign-in", "registry", "denied", reason)
         return SignInRefused(reason=reason)
 
 
