@@ -66,13 +66,13 @@ _ORPHANS = {
     "I5: a tag whose last event says otherwise": """
         SELECT t.name FROM tag t JOIN manifest m ON m.id = t.manifest WHERE m.digest IS NOT (
             SELECT to_digest FROM tag_event
-            WHERE repository = t.repository AND name = t.name ORDER BY id DESC LIMIT 1
+            WHERE repository = t.repository AND name = t.name ORDER BY number DESC LIMIT 1
         )
     """,
     "I5: a tag that its last event put there and that is not": """
         SELECT e.name FROM tag_event e LEFT JOIN tag t ON t.repository = e.repository AND t.name = e.name
-        WHERE e.to_digest IS NOT NULL AND t.name IS NULL AND e.id = (
-            SELECT max(id) FROM tag_event WHERE repository = e.repository AND name = e.name
+        WHERE e.to_digest IS NOT NULL AND t.name IS NULL AND e.number = (
+            SELECT max(number) FROM tag_event WHERE repository = e.repository AND name = e.name
         )
     """,
     "I5: a row that the database calls broken": "SELECT * FROM pragma_foreign_key_check",

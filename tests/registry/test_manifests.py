@@ -50,7 +50,7 @@ async def count(db: SqliteDatabase, table: str) -> int:
 
 
 async def events(db: SqliteDatabase) -> list[tuple[Any, ...]]:
-    return await db.all("SELECT name, from_digest, to_digest, by FROM tag_event ORDER BY id")
+    return await db.all("SELECT name, from_digest, to_digest, by FROM tag_event ORDER BY at, name, number")
 
 
 async def test_manifest_is_kept_as_the_bytes_that_came(

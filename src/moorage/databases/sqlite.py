@@ -22,6 +22,7 @@ from moorage.database import Row, Transaction
 from moorage.databases.migrating import SchemaRefused, find_due, migrate, migrations
 from moorage.errors import DatabaseBusy, DatabaseFull, StorageFailed, StorageReadOnly
 from moorage.health import Health
+from moorage.oci.versions import version_key
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -62,6 +63,9 @@ def prepare(path: Path) -> None:
     """
     try:
         connection = _connect(path, can_write=True)
+        connection.create_scalar_function(
+            "moorage_version_key", lambda name: version_key(str(name)), 1, deterministic=True
+        )
         try:
             for migration in migrate(connection, migrations()):
                 log.info("schema_migrated", migration=migration.name)

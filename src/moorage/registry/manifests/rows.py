@@ -183,7 +183,10 @@ def delete(tx: Transaction, row_id: int, leased_until: int) -> None:
 
 def delete_all_in(tx: Transaction, repository_id: int) -> None:
     """Remove a repository's manifests and their edges, and lease nothing: the repository goes too."""
-    tx.run("DELETE FROM manifest_reference WHERE repository = ?", (repository_id,))
+    tx.run(
+        "DELETE FROM manifest_reference WHERE manifest IN (SELECT id FROM manifest WHERE repository = ?)",
+        (repository_id,),
+    )
     tx.run("DELETE FROM manifest WHERE repository = ?", (repository_id,))
 
 

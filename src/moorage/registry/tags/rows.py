@@ -4,6 +4,7 @@ from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.oci.digest import Algorithm, Digest
 from moorage.oci.names import Tag
+from moorage.oci.versions import version_key
 
 
 def find_target(tx: Transaction, repository_id: int, tag: Tag) -> tuple[Digest, Digest] | None:
@@ -29,11 +30,12 @@ def move(
     before = _find_sha256(tx, repository_id, tag)
     tx.run(
         """
-        INSERT INTO tag (repository, name, manifest, algorithm, moved_at, moved_by) VALUES (?, ?, ?, ?, ?, ?)
+        INSERT INTO tag (repository, name, manifest, algorithm, moved_at, moved_by, version_key)
+        VALUES (?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (repository, name) DO UPDATE SET manifest = excluded.manifest,
             algorithm = excluded.algorithm, moved_at = excluded.moved_at, moved_by = excluded.moved_by
         """,
-        (repository_id, tag, manifest_id, algorithm, now_ms(), moved_by),
+        (repository_id, tag, manifest_id, algorithm, now_ms(), moved_by, version_key(tag)),
     )
     if before != digest:
         _record(tx, repository_id, tag, before, digest, moved_by)
@@ -72,8 +74,11 @@ def _record(
     tx: Transaction, repository_id: int, tag: Tag, before: Digest | None, after: Digest | None, by: str
 ) -> None:
     tx.run(
-        "INSERT INTO tag_event (repository, name, from_digest, to_digest, at, by) VALUES (?, ?, ?, ?, ?, ?)",
-        (repository_id, tag, before, after, now_ms(), by),
+        """
+        INSERT INTO tag_event (repository, name, number, from_digest, to_digest, at, by) SELECT ?, ?,
+            coalesce((SELECT max(number) FROM tag_event WHERE repository = ? AND name = ?), 0) + 1, ?, ?, ?, ?
+        """,
+        (repository_id, tag, repository_id, tag, before, after, now_ms(), by),
     )
 
 
