@@ -48,6 +48,8 @@ STATUSES = {
     "DELETION_UNKNOWN": {404},
     "CONTENT_GONE": {409},
     "TOKEN_UNKNOWN": {404},
+    "JOB_UNKNOWN": {404},
+    "JOB_STATE_INVALID": {409},
     "CLAIM_INVALID": {403},
     "LAST_ADMIN": {409},
     # 507 no room

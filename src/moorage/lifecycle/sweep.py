@@ -1,4 +1,4 @@
-"""What one worker does for all, now and then: expire uploads, compute missing sha512 digests.
+"""What one job worker does for all, now and then: expire uploads, compute missing sha512 digests.
 
 The worker that holds the lock does it; when it dies another takes over.
 """
@@ -13,7 +13,6 @@ import structlog
 from moorage.clock import now_ms
 from moorage.database import Database
 from moorage.errors import RegistryError
-from moorage.identity.tokens.keys import rotate_if_due
 from moorage.identity.tokens.rows import drop_dead_tokens
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.uploads.uploading import Uploads
@@ -51,7 +50,6 @@ class Sweep:
             await self._uploads.expire()
             await self._uploads.drop_strays()
             await self._second_digests.compute()
-            await rotate_if_due(self._db)
             await self._db.write(lambda tx: drop_dead_tokens(tx, now_ms() - _DEAD_KEPT_MS, _TOKENS_BATCH))
         except RegistryError as refusal:
             log.warning("sweep_failed", reason=str(refusal))
