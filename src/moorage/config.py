@@ -160,6 +160,9 @@ class StorageSettings:
         Bytes(GIB),
         "Pushes are refused with 507 below this much free space (or 5 % of the disk, if that is less).",
     )
+    quarantine: timedelta = setting(
+        timedelta(days=30), "How long files are kept that were damaged, or that no row names."
+    )
 
     @property
     def database(self) -> Path:
@@ -168,7 +171,31 @@ class StorageSettings:
 
     def problems(self) -> list[tuple[str, str]]:
         """What an operator must mend, as (key, sentence)."""
-        return [("reserve", "cannot be negative")] if self.reserve < 0 else []
+        found = []
+        if self.reserve < 0:
+            found.append(("reserve", "cannot be negative"))
+        if self.quarantine < timedelta(days=1):
+            found.append(("quarantine", "want 1d or more"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubSettings:
+    """Reading everything again, to find what the disk has lost."""
+
+    period: timedelta = setting(
+        timedelta(days=7), "How long after one round of reading everything the next begins."
+    )
+    rate: Bytes = setting(Bytes(50 * MIB), "Bytes a second that it reads at most; 0 is as fast as it can.")
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if self.period < timedelta(hours=1):
+            found.append(("period", "want 1h or more"))
+        if self.rate < 0:
+            found.append(("rate", "cannot be negative"))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +440,7 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    scrub: ScrubSettings = field(default_factory=ScrubSettings)
     uploads: UploadSettings = field(default_factory=UploadSettings)
     manifests: ManifestSettings = field(default_factory=ManifestSettings)
     delete: DeleteSettings = field(default_factory=DeleteSettings)

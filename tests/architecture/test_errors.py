@@ -47,6 +47,7 @@ STATUSES = {
     "TOKEN_UNKNOWN": {404},
     "CLAIM_INVALID": {403},
     "LAST_ADMIN": {409},
+    "CHECK_FIRST": {409},
     # 507 no room
     "UNAVAILABLE": {503, 507},
     "UNKNOWN": {500},

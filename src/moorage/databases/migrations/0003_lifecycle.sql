@@ -156,13 +156,23 @@ CREATE TABLE garbage_pause (
 ) WITHOUT ROWID;
 
 -- One row. `sequence` is also written to a file beside the database: a database that was put back knows a lower
--- one. `mistrusted` says why no garbage is collected until an operator has looked.
+-- one. `mistrusted` says why no garbage is collected until an operator has looked. `report` is what the last
+-- check found, as JSON; a check that was begun when nothing was mistrusted yet does not count as a look.
 CREATE TABLE store_state (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     sequence    INTEGER NOT NULL,
-    mistrusted  TEXT
+    mistrusted  TEXT,
+    mistrusted_at INTEGER,
+    checked_at  INTEGER,
+    report      TEXT
 );
 INSERT INTO store_state (id, sequence) VALUES (1, 0);
+
+-- A file among the blobs that no row names, and when a check first found it so: none is put aside before a day.
+CREATE TABLE stray_file (
+    name        TEXT    NOT NULL PRIMARY KEY,
+    found_at    INTEGER NOT NULL
+) WITHOUT ROWID;
 
 -- How far the reading of everything has come: blobs by digest, then manifests by row.
 CREATE TABLE scrub (

@@ -222,6 +222,16 @@ def _add_to_total(tx: Transaction, blobs: int, size: int) -> None:
     tx.run("UPDATE blob_total SET blobs = blobs + ?, bytes = bytes + ? WHERE id = 1", (blobs, size))
 
 
+async def list_live(db: Database, after: str, limit: int) -> list[Blob]:
+    """At most `limit` live blobs, in the order of their digests."""
+    rows = await db.all(
+        "SELECT digest, sha512, size, generation FROM blob WHERE state = 'live' AND digest > ?"
+        " ORDER BY digest LIMIT ?",
+        (after, limit),
+    )
+    return [_blob(row) for row in rows]
+
+
 async def find_without_sha512(db: Database, after: str, limit: int) -> list[Blob]:
     """Live blobs that cannot be found by their sha512 digest yet, in the order of their digests."""
     rows = await db.all(
@@ -264,4 +274,13 @@ def drop_expired_leases(tx: Transaction, limit: int) -> int:
         "DELETE FROM lease WHERE (repository, digest) IN"
         " (SELECT repository, digest FROM lease WHERE until < ? LIMIT ?)",
         (now_ms(), limit),
+    )
+
+
+def correct_total(tx: Transaction, blobs: int, size: int, disk_bytes: int, linked_bytes: int) -> None:
+    """Add what the sums were found to be short of: what changes them meanwhile is kept."""
+    tx.run(
+        "UPDATE blob_total SET blobs = blobs + ?, bytes = bytes + ?, disk_bytes = disk_bytes + ?,"
+        " linked_bytes = linked_bytes + ? WHERE id = 1",
+        (blobs, size, disk_bytes, linked_bytes),
     )

@@ -117,7 +117,10 @@ def put(
     depth: int,
     pushed_by: str,
 ) -> int:
-    """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row."""
+    """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
+
+    Its bytes are written again too: those that are there may have been damaged.
+    """
     subject = manifest.subject
     row = tx.one(
         """
@@ -126,6 +129,7 @@ def put(
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (repository, digest) DO UPDATE SET algorithm = excluded.algorithm,
             media_type = excluded.media_type, artifact_type = excluded.artifact_type,
+            payload = excluded.payload, size = excluded.size, sha512 = excluded.sha512,
             pushed_at = excluded.pushed_at, pushed_by = excluded.pushed_by
         RETURNING id
         """,

@@ -1,0 +1,173 @@
+"""A round: every blob, config and manifest read again and compared with its digest."""
+
+import asyncio
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from moorage.clock import now_ms
+from moorage.config import ScrubSettings
+from moorage.database import Database, Transaction
+from moorage.errors import StorageFailed
+from moorage.lifecycle.progress import Progress
+from moorage.lifecycle.scrubbing import rows
+from moorage.lifecycle.scrubbing.reading import BlobReader, Finding, idle_thread
+from moorage.lifecycle.scrubbing.rows import ManifestRow, Round
+from moorage.oci.digest import encoded_of
+from moorage.records.audit.rows import Actor, record
+from moorage.registry.blobs import rows as blob_rows
+from moorage.registry.blobs.rows import Blob
+from moorage.registry.blobs.store import BlobStore
+from moorage.registry.blobs.withdrawing import FOUND_BY, withdraw
+
+_BLOBS = 100
+_MANIFESTS = 16
+_SAVED_EVERY_S = 1.0
+_UNREADABLE_MAX = 3
+_SHOWN_MAX = 100
+
+log = structlog.get_logger()
+
+
+class Scrub:
+    """The rounds of one store."""
+
+    def __init__(self, db: Database, store: BlobStore, settings: ScrubSettings) -> None:
+        self._db = db
+        self._store = store
+        self._settings = settings
+
+    async def is_due(self) -> bool:
+        """Whether there is something to read now."""
+        period_ms = int(self._settings.period.total_seconds() * 1000)
+        return (await rows.read_round(self._db)).is_due(period_ms)
+
+    async def run(self, progress: Progress, *, is_now: bool = False) -> dict[str, Any]:
+        """Go on with the round under way, or begin the next; its figures, and what this run found.
+
+        `is_now`: at once and as fast as the disk can; else slowly, behind everyone else.
+
+        Raises StorageFailed (500) when the disk cannot be read at all: then nothing is withdrawn.
+        """
+        if not (await rows.read_round(self._db)).is_under_way:
+            await self._db.write(rows.begin_round)
+        threads = ThreadPoolExecutor(1, thread_name_prefix="scrub") if is_now else idle_thread()
+        try:
+            reader = BlobReader(self._store, threads, None if is_now else int(self._settings.rate) or None)
+            running = _Running(self._db, self._store, reader, progress, await rows.read_round(self._db))
+            return await running.run()
+        finally:
+            threads.shutdown(wait=False)
+
+
+def begin_now(tx: Transaction, asked_by: Actor) -> None:
+    """Let the next run read everything, from the first blob."""
+    rows.begin_round(tx)
+    record(tx, asked_by, "scrub", "store")
+
+
+class _Running:
+    """One run of a round."""
+
+    def __init__(
+        self, db: Database, store: BlobStore, reader: BlobReader, progress: Progress, round_: Round
+    ) -> None:
+        self._db = db
+        self._store = store
+        self._reader = reader
+        self._progress = progress
+        self._round = round_
+        self._read_bytes = round_.bytes
+        self._saved_at = 0.0
+        self._total_bytes = 0
+        self._unreadable: list[Blob] = []
+        self._found: list[dict[str, str]] = []
+
+    async def run(self) -> dict[str, Any]:
+        self._total_bytes = (await blob_rows.get_total(self._db))[1]
+        while blobs := await blob_rows.list_live(self._db, self._round.blob_after, _BLOBS):
+            for blob in blobs:
+                await self._take(blob)
+        await self._settle_unreadable(is_end=True)
+        while manifests := await rows.list_manifests(self._db, self._round.manifest_after, _MANIFESTS):
+            for manifest in manifests:
+                await self._check(manifest)
+            await self._save(is_forced=True)
+        self._round = self._round._replace(finished_at=max(now_ms(), self._round.started_at or 0))
+        await self._save(is_forced=True)
+        done = self._round
+        log.info(
+            "scrub_finished",
+            blobs=done.blobs,
+            bytes=done.bytes,
+            manifests=done.manifests,
+            damaged=done.damaged,
+        )
+        return {
+            "blobs": done.blobs,
+            "bytes": done.bytes,
+            "manifests": done.manifests,
+            "damaged": done.damaged,
+            "found": self._found[:_SHOWN_MAX],
+        }
+
+    async def _take(self, blob: Blob) -> None:
+        found = await self._reader.look_at(blob, self._tell)
+        if found == "unreadable":
+            # once more: a disk that has just come back, or a file that has just gone
+            found = await self._reader.look_at(blob, self._tell)
+        if found == "unreadable":
+            self._unreadable.append(blob)
+            if len(self._unreadable) == _UNREADABLE_MAX:
+                raise StorageFailed(reason="blob after blob cannot be read; see the kernel's log")
+        elif found == "whole":
+            # the disk reads: what it did not read before is lost
+            await self._settle_unreadable()
+        else:
+            await self._withdraw(blob, found)
+        self._read_bytes = self._round.bytes + blob.size
+        self._round = self._round._replace(
+            blob_after=blob.digest, blobs=self._round.blobs + 1, bytes=self._read_bytes
+        )
+        await self._save()
+
+    async def _settle_unreadable(self, *, is_end: bool = False) -> None:
+        blobs, self._unreadable = self._unreadable, []
+        if is_end and blobs and self._round.blobs == len(blobs):
+            raise StorageFailed(reason="no blob can be read; see the kernel's log")
+        for blob in blobs:
+            await self._withdraw(blob, "unreadable")
+
+    async def _withdraw(self, blob: Blob, finding: Finding) -> None:
+        if await withdraw(self._db, self._store, blob, finding):
+            self._note(blob.digest, finding)
+
+    def _note(self, target: str, finding: str) -> None:
+        self._found.append({"target": target, "finding": finding})
+        self._round = self._round._replace(damaged=self._round.damaged + 1)
+
+    async def _check(self, manifest: ManifestRow) -> None:
+        """A manifest is a row and has no second copy: it stays, is not served, and a push mends it."""
+        if hashlib.sha256(manifest.payload).hexdigest() != encoded_of(manifest.digest):
+            log.error("manifest_damaged", repository=manifest.repository, digest=manifest.digest)
+            target = f"{manifest.repository}@{manifest.digest}"
+            await self._db.write(lambda tx: record(tx, FOUND_BY, "find damaged", target))
+            self._note(target, "wrong bytes")
+        self._round = self._round._replace(
+            manifest_after=manifest.row_id, manifests=self._round.manifests + 1
+        )
+
+    async def _tell(self, length: int) -> None:
+        self._read_bytes += length
+        await self._progress.say(self._read_bytes, max(self._total_bytes, self._read_bytes), "bytes")
+
+    async def _save(self, *, is_forced: bool = False) -> None:
+        now = asyncio.get_running_loop().time()
+        # what could not be read yet is looked at again if this run is cut
+        if not self._unreadable and (is_forced or now - self._saved_at > _SAVED_EVERY_S):
+            self._saved_at = now
+            round_ = self._round
+            await self._db.write(lambda tx: rows.save_round(tx, round_))
+            await self._progress.say(self._read_bytes, max(self._total_bytes, self._read_bytes), "bytes")
