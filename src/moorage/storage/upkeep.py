@@ -19,7 +19,9 @@ class FilesystemUpkeep:
             return sorted(entry.name for entry in os.scandir(self._store.shards) if entry.is_dir())
 
     def list_blobs(self, shard: str) -> list[StoredFile]:
-        return _list(self._store.shards / shard)
+        folder = self._store.shards / shard
+        # a shard is made with its first blob
+        return _list(folder) if folder.is_dir() else []
 
     def list_uploads(self) -> list[StoredFile]:
         return _list(self._store.uploads)

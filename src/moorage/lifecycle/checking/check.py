@@ -29,6 +29,8 @@ WAIT_MS: Final = 86_400_000
 """What no row names is left alone for a day, and then for another from when it was first noticed."""
 
 _BATCH = 500
+_MISSING_SHARE = 0.1
+_MISSING_MIN = 20
 _SHARDS = 256
 _BLOB = re.compile(r"([0-9a-f]{64})\.([1-9][0-9]{0,8})", re.ASCII)
 
@@ -50,23 +52,28 @@ class StoreCheck:
         self._threads = threads
         self._quarantine_ms = int(quarantine.total_seconds() * 1000)
 
-    async def run(self, progress: Progress) -> Report:
+    async def run(self, progress: Progress, *, is_certain: bool = False) -> Report:
         """Compare everything; what it found, which is also kept for whoever asks later.
+
+        When a great part of all files is missing nothing is withdrawn and the store is mistrusted: a disk
+        may not be mounted. `is_certain`: they are lost, and all are withdrawn.
 
         Raises StorageFailed (500) where a folder cannot be read: half a look proves nothing.
         """
         mistrusted = (await store_rows.read_state(self._db)).mistrusted
         report = Report(now_ms(), mistrusted=mistrusted, counts={}, findings=[])
         total, _ = await blob_rows.get_total(self._db)
+        broken: list[BlobRow] = []
         await self._list_damaged(report)
         for shard in range(_SHARDS):
-            await self._check_shard(f"{shard:02x}", report)
+            broken += await self._check_shard(f"{shard:02x}", report)
             await progress.say(report.blobs, max(total, report.blobs), "blobs")
         await self._find_odd_folders(report)
+        await self._check_broken(broken, report, is_certain=is_certain)
         await self._check_strays(report)
         await self._check_uploads(report)
         await self._check_rows(report, progress)
-        if mistrusted is None:
+        if report.mistrusted is None:
             await self._empty_quarantine()
         report.finished_at = now_ms()
         encoded = msgspec.json.encode(report).decode()
@@ -76,23 +83,22 @@ class StoreCheck:
         say("store_checked", blobs=report.blobs, damage=weights["damage"], orphans=weights["orphan"])
         return report
 
-    async def _check_shard(self, shard: str, report: Report) -> None:
-        """Rows before files: what a push adds in between is a suspicion that the re-check lifts."""
+    async def _check_shard(self, shard: str, report: Report) -> list[BlobRow]:
+        """The rows whose file is missing or of the wrong size, which is to be looked at again.
+
+        Rows before files: what a push adds in between is a suspicion that the re-check lifts.
+        """
         named = {_name_of(row): row for row in await self._rows_of(shard)}
         files = {file.name: file for file in await self._in_thread(self._files.list_blobs, shard)}
         report.files += len(files)
-        for name, row in named.items():
-            if row.state != "live":
-                continue
-            report.blobs += 1
-            report.bytes += row.size
-            file = files.get(name)
-            if file is None or file.size != row.size:
-                await self._recheck_row(row, report)
+        live = {name: row for name, row in named.items() if row.state == "live"}
+        report.blobs += len(live)
+        report.bytes += sum(row.size for row in live.values())
         odd = [file for name, file in files.items() if name not in named]
         strays = [file.name for file in odd if await self._is_stray(shard, file, report)]
         for start in range(0, len(strays), _BATCH):
             await self._note_strays(strays[start : start + _BATCH])
+        return [row for name, row in live.items() if name not in files or files[name].size != row.size]
 
     async def _rows_of(self, shard: str) -> list[BlobRow]:
         found: list[BlobRow] = []
@@ -106,18 +112,31 @@ class StoreCheck:
             after = batch[-1].digest
             await asyncio.sleep(0)
 
-    async def _recheck_row(self, row: BlobRow, report: Report) -> None:
-        """Withdraw a live blob whose file is still missing or of the wrong size."""
+    async def _check_broken(self, suspects: list[BlobRow], report: Report, *, is_certain: bool) -> None:
+        """Withdraw each live blob whose file is still missing or of the wrong size."""
+        broken = [found for row in suspects if (found := await self._look_again(row)) is not None]
+        is_much = len(broken) > max(_MISSING_MIN, report.blobs * _MISSING_SHARE)
+        if is_much and not is_certain:
+            reason = (
+                f"{len(broken)} of {report.blobs} blobs have no file, or a wrong one: is a disk not mounted?"
+            )
+            report.mistrusted = report.mistrusted or reason
+            await self._db.write(lambda tx: store_rows.mistrust(tx, reason))
+            log.error("store_mistrusted", reason=reason, remedy="mount it, then moorage store accept")
+        for row, size in broken:
+            blob = Blob(row.digest, None, row.size, row.generation)
+            finding = "missing" if size is None else "wrong size"
+            if (is_much and not is_certain) or await withdraw(self._db, self._store, blob, finding):
+                images = await rows.list_images_of(self._db, row.digest, IMAGES_MAX)
+                report.add("blob_missing" if size is None else "blob_wrong_size", row.digest, images)
+
+    async def _look_again(self, row: BlobRow) -> tuple[BlobRow, int | None] | None:
+        """The row as it is now and its file's size; None when all is well with it."""
         now = await rows.find_blob_row(self._db, row.digest)
         if now is None or now.state != "live":
-            return
+            return None
         size = await self._in_thread(self._store.blob_size, now.digest, now.generation)
-        if size == now.size:
-            return
-        blob = Blob(now.digest, None, now.size, now.generation)
-        if await withdraw(self._db, self._store, blob, "missing" if size is None else "wrong size"):
-            images = await rows.list_images_of(self._db, now.digest, IMAGES_MAX)
-            report.add("blob_missing" if size is None else "blob_wrong_size", now.digest, images)
+        return None if size == now.size else (now, size)
 
     async def _note_strays(self, names: list[str]) -> None:
         await self._db.write(lambda tx: store_rows.note_strays(tx, names, now_ms()))

@@ -8,7 +8,7 @@ import msgspec
 Weight = Literal["damage", "orphan", "note"]
 
 KINDS: Final[dict[str, tuple[Weight, str]]] = {
-    "blob_missing": ("damage", "a live blob has no file; it is 404 until it is pushed again"),
+    "blob_missing": ("damage", "a blob has no file; it is 404 until it is pushed again"),
     "blob_wrong_size": ("damage", "a blob's file has the wrong size; it is 404 until it is pushed again"),
     "blob_damaged": ("damage", "a blob was withdrawn before; it is 404 until it is pushed again"),
     "tag_without_manifest": ("damage", "a tag leads nowhere; push it again"),

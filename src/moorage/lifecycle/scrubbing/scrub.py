@@ -25,7 +25,7 @@ from moorage.registry.blobs.withdrawing import FOUND_BY, withdraw
 _BLOBS = 100
 _MANIFESTS = 16
 _SAVED_EVERY_S = 1.0
-_UNREADABLE_MAX = 3
+_ABSENT_MAX = 3
 _SHOWN_MAX = 100
 
 log = structlog.get_logger()
@@ -82,7 +82,7 @@ class _Running:
         self._read_bytes = round_.bytes
         self._saved_at = 0.0
         self._total_bytes = 0
-        self._unreadable: list[Blob] = []
+        self._absent: list[tuple[Blob, Finding]] = []
         self._found: list[dict[str, str]] = []
 
     async def run(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class _Running:
         while blobs := await blob_rows.list_live(self._db, self._round.blob_after, _BLOBS):
             for blob in blobs:
                 await self._take(blob)
-        await self._settle_unreadable(is_end=True)
+        await self._settle(is_end=True)
         while manifests := await rows.list_manifests(self._db, self._round.manifest_after, _MANIFESTS):
             for manifest in manifests:
                 await self._check(manifest)
@@ -118,13 +118,13 @@ class _Running:
         if found == "unreadable":
             # once more: a disk that has just come back, or a file that has just gone
             found = await self._reader.look_at(blob, self._tell)
-        if found == "unreadable":
-            self._unreadable.append(blob)
-            if len(self._unreadable) == _UNREADABLE_MAX:
-                raise StorageFailed(reason="blob after blob cannot be read; see the kernel's log")
+        if found in {"unreadable", "missing"}:
+            self._absent.append((blob, found))
+            if len(self._absent) == _ABSENT_MAX:
+                raise StorageFailed(reason="blob after blob is missing or cannot be read. Look at the disk")
         elif found == "whole":
             # the disk reads: what it did not read before is lost
-            await self._settle_unreadable()
+            await self._settle()
         else:
             await self._withdraw(blob, found)
         self._read_bytes = self._round.bytes + blob.size
@@ -133,12 +133,12 @@ class _Running:
         )
         await self._save()
 
-    async def _settle_unreadable(self, *, is_end: bool = False) -> None:
-        blobs, self._unreadable = self._unreadable, []
-        if is_end and blobs and self._round.blobs == len(blobs):
-            raise StorageFailed(reason="no blob can be read; see the kernel's log")
-        for blob in blobs:
-            await self._withdraw(blob, "unreadable")
+    async def _settle(self, *, is_end: bool = False) -> None:
+        absent, self._absent = self._absent, []
+        if is_end and len(absent) > 1 and self._round.blobs == len(absent):
+            raise StorageFailed(reason="no blob is there to be read. Look at the disk")
+        for blob, finding in absent:
+            await self._withdraw(blob, finding)
 
     async def _withdraw(self, blob: Blob, finding: Finding) -> None:
         if await withdraw(self._db, self._store, blob, finding):
@@ -165,8 +165,8 @@ class _Running:
 
     async def _save(self, *, is_forced: bool = False) -> None:
         now = asyncio.get_running_loop().time()
-        # what could not be read yet is looked at again if this run is cut
-        if not self._unreadable and (is_forced or now - self._saved_at > _SAVED_EVERY_S):
+        # what was not there to be read is looked at again if this run is cut
+        if not self._absent and (is_forced or now - self._saved_at > _SAVED_EVERY_S):
             self._saved_at = now
             round_ = self._round
             await self._db.write(lambda tx: rows.save_round(tx, round_))
