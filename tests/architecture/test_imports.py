@@ -13,7 +13,7 @@ GROUND = ("errors", "config", "clock", "health", "database", "threads")
 BENEATH = ("identity", "records", "oci", *GROUND)
 """What lies under the registry."""
 
-BELOW = ("oci", "records", "identity", "registry", "lifecycle", *GROUND)
+BELOW = ("oci", "records", "identity", "registry", "lifecycle", "transfer", *GROUND)
 OUTSIDE = (
     "granian",
     "apsw",
@@ -68,8 +68,9 @@ MAY_IMPORT = {
     "registry.manifests": ("registry.tags", "registry.blobs", "registry.repositories", *BENEATH),
     "registry.removal": ("registry", *BENEATH),
     "lifecycle": ("registry", *BENEATH),
-    "storage": ("registry", "oci", *GROUND),
-    "databases": ("oci", *GROUND),
+    "transfer": ("lifecycle", "registry", *BENEATH),
+    "storage": ("lifecycle", "registry", "oci", *GROUND),
+    "databases": ("transfer", "oci", *GROUND),
     "issuers": ("identity.federation", *GROUND),
 }
 """Beside what lies in the same package. Faces and wiring may import all that is here."""

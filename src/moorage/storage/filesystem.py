@@ -295,7 +295,7 @@ class FilesystemStore:
     def commit(self, upload_id: str, digest: Digest, generation: int) -> None:
         # Under a second name, which is then renamed: the upload keeps its own, and with it its lock,
         # until its row is gone. Whoever asks meanwhile finds it; after a crash it can be closed again.
-        target = self._path(digest, generation)
+        target = self.path_of(digest, generation)
         second = target.with_name(f"{upload_id}.tmp")
         with refusals():
             self._make_shard(target.parent)
@@ -335,7 +335,7 @@ class FilesystemStore:
             return None
 
     def quarantine(self, digest: Digest, generation: int) -> None:
-        path = self._path(digest, generation)
+        path = self.path_of(digest, generation)
         with refusals():
             try:
                 os.rename(path, self.aside / path.name)  # noqa: PTH104 - beside its fsyncs
@@ -362,7 +362,8 @@ class FilesystemStore:
         finally:
             os.close(fd)
 
-    def _path(self, digest: Digest, generation: int) -> Path:
+    def path_of(self, digest: Digest, generation: int) -> Path:
+        """Where a blob's file lies, or would."""
         return Path(self._path_text(digest, generation))
 
     def _path_text(self, digest: Digest, generation: int) -> str:
