@@ -201,6 +201,22 @@ class ScrubSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """Backups that are made by themselves; see `moorage backup` for those that are not."""
+
+    folder: Path | None = setting(None, "Where backups are made, on another disk. Unset: none are.")
+    keep: int = setting(7, "How many of them stay.")
+    by_link: bool = setting(
+        False,  # noqa: FBT003
+        "Whether blobs are shared with the store where both lie on one file system: no copy, no second disk.",
+    )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        return [("keep", "want 1 or more")] if self.keep < 1 else []
+
+
+@dataclass(frozen=True, slots=True)
 class UploadSettings:
     """Limits on blobs on their way in."""
 
@@ -423,6 +439,9 @@ class JobSettings:
         True,  # noqa: FBT003
         "Whether `moorage serve` runs a job worker of its own; if not, run `moorage worker` beside it.",
     )
+    check: str = setting("0 4 * * 0", "When rows and files are compared both ways.")
+    scrub: str = setting("every 15m", "When it is looked whether a round of scrub.period is due.")
+    backup: str = setting("0 2 * * *", "When a backup is made, if backup.folder is set.")
     history: int = setting(1000, "How many jobs that have ended are remembered, of each kind.")
     history_age: timedelta = setting(timedelta(days=30), "How long a job that has ended is remembered.")
 
@@ -472,6 +491,7 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     scrub: ScrubSettings = field(default_factory=ScrubSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
     uploads: UploadSettings = field(default_factory=UploadSettings)
     manifests: ManifestSettings = field(default_factory=ManifestSettings)
     delete: DeleteSettings = field(default_factory=DeleteSettings)

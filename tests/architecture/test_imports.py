@@ -95,7 +95,7 @@ def test_module_imports_only_what_is_below_it(module: Module) -> None:
     assert [name for name in ours if not name.startswith(allowed)] == []
 
 
-WIRED = {"cli.serve", "cli.worker", "cli.manage.local", "serving", "working"}
+WIRED = {"cli.serve", "cli.backup", "cli.worker", "cli.manage.local", "serving", "working"}
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ def scrub(db: SqliteDatabase, store: FilesystemStore) -> Scrub:
 
 
 @pytest.fixture
-def sequence(db: SqliteDatabase, tmp_path: Path, threads: Executor) -> Sequence:
-    return Sequence(db, tmp_path, threads)
+def sequence(db: SqliteDatabase, tmp_path: Path) -> Sequence:
+    return Sequence(db, tmp_path)
 
 
 @pytest.fixture

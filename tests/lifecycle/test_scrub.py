@@ -134,7 +134,7 @@ class CutsAfter:
     def __init__(self, words: int) -> None:
         self.left = words
 
-    async def say(self, done: int, total: int | None, unit: str, note: str = "") -> None:
+    async def say(self, *_: object, **__: object) -> None:
         self.left -= 1
         if self.left == 0:
             raise Cut
@@ -154,11 +154,10 @@ async def test_round_goes_on_where_it_was_cut(
         return read_aside(file, offset, length)
 
     monkeypatch.setattr(FilesystemBlobFile, "read_aside", count)
-    cuts = 0
-    while True:
+    cuts, result = 0, None
+    while result is None:
         try:
             result = await scrub.run(CutsAfter(15))
-            break
         except Cut:
             cuts += 1
 
@@ -175,10 +174,28 @@ async def test_another_round_that_was_asked_for_begins_at_the_front(scrub: Scrub
     flip(kept.file_of(digest))
 
     await kept.db.write(lambda tx: begin_now(tx, CLIENT))
-    result = await scrub.run(SILENCE, is_now=True)
+    result = await scrub.run(SILENCE)
 
     assert [each["target"] for each in result["found"]] == [digest]
     assert result["blobs"] == 4
+
+
+async def test_round_that_someone_waits_for_takes_the_place_of_the_slow_one(
+    db: SqliteDatabase, store: FilesystemStore, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.lifecycle.scrubbing.scrub._SAVED_EVERY_S", -1)
+    for number in range(5):
+        await kept.push(f"v{number}", layer=some_bytes(MIB))
+    slow = asyncio.create_task(Scrub(db, store, replace(ScrubSettings(), rate=Bytes(MIB))).run(SILENCE))
+    while (await rows.read_round(db)).blobs < 2:  # noqa: ASYNC110 - it tells of nothing else
+        await asyncio.sleep(0.01)
+
+    await db.write(lambda tx: begin_now(tx, CLIENT))
+    started = asyncio.get_running_loop().time()
+    result = await slow
+
+    assert (result["blobs"], result["manifests"]) == (10, 5)
+    assert asyncio.get_running_loop().time() - started < 2.5
 
 
 async def test_rate_is_kept_to(db: SqliteDatabase, store: FilesystemStore, kept: Kept) -> None:

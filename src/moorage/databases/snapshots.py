@@ -30,7 +30,7 @@ class SqliteSnapshots:
             source = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
             try:
                 source.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                # one reading transaction: what others write meanwhile would let the copy begin again and again
+                # one reading transaction: what others write meanwhile would make the copy begin again
                 source.execute("BEGIN")
                 source.execute("SELECT count(*) FROM migration").fetchall()
                 _copy(source, target, told)

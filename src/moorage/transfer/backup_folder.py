@@ -5,7 +5,7 @@
       blobs/sha256/ab/<hex>                   a blob; never written to again
       generations/20261127T033000Z/
         generation.json                       what it holds, and what was missing when it was made
-        moorage.db  tls/                      the rows, keys and hashes among them; the certificate and its root
+        moorage.db  tls/                      the rows, with keys and hashes; certificate and root
       generations/<...>.part                  being made, or cut: no backup
       generations/<...>.old                   being removed, until the blobs that only it named are gone
 
@@ -61,16 +61,17 @@ class BackupFolder:
         """
         if root.exists() and not (root / _MARKER).exists() and any(root.iterdir()):
             raise BackupRefused(
-                f"{root} holds something that is no backup of Moorage's. Name an empty folder, or one to come."
+                f"{root} holds something that is no backup of Moorage's. Name an empty or a new folder."
             )
         folder = cls(root)
-        for each in (root, folder.shards.parent, folder.shards, folder.generations):
-            each.mkdir(mode=0o700, parents=each == root, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         marker = root / _MARKER
         if not marker.exists():
             marker.write_text(f"{FORMAT}\n", "ascii")
             marker.chmod(0o600)
             sync_file(marker)
+        for each in (folder.shards.parent, folder.shards, folder.generations):
+            each.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.shards.parent)
         sync_folder(root)
         folder.check()
@@ -91,7 +92,7 @@ class BackupFolder:
 
         Raises BackupRefused when another does.
         """
-        fd = os.open(self.root / _MARKER, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(self.root / _MARKER, os.O_RDONLY | os.O_CLOEXEC)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,6 +139,13 @@ class BackupFolder:
                 f"{path} was written by another Moorage (format {found.format}); use that one"
             )
         return found
+
+    def read_all(self) -> dict[str, Generation]:
+        """All whole generations, the oldest first.
+
+        Raises BackupRefused.
+        """
+        return {name: self.read(name) for name in self.names()}
 
     def begin(self, name: str) -> Path:
         """An empty folder for a generation to be; what was cut before is removed."""

@@ -28,7 +28,8 @@ async def prune(
     opened: list[Snapshot] = []
     try:
         for name in folder.names():
-            opened.append(snapshots.open(folder.generations / name / "moorage.db"))
+            snapshot = snapshots.open(folder.generations / name / "moorage.db")
+            opened.append(snapshot)
         blobs, size = 0, 0
         for shard in sorted(folder.shards.iterdir()):
             wanted = {each for snapshot in opened for each in await _names_in(snapshot, shard.name)}

@@ -86,7 +86,7 @@ async def restore(
             return await restoring.restore()
     except OSError as error:
         raise BackupRefused(
-            f"{data} cannot be made: {error.filename or ''} {error.strerror}. Mend it, then repeat the command."
+            f"{data} cannot be made: {error.filename or data}: {error.strerror}. Mend it and repeat."
         ) from error
     finally:
         threads.shutdown()
@@ -151,7 +151,7 @@ class _Restoring:
                 raise BackupRefused(f"{self._data} is not empty. Name a folder that is, or is not there yet.")
             if begun != self._name:
                 raise BackupRefused(
-                    f"{self._data} is half of a restore of {begun}. Repeat that with --at {begun}, or remove it."
+                    f"{self._data} is half a restore of {begun}. Repeat it with --at {begun}, or remove it."
                 )
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_synced(marker, self._name.encode())

@@ -174,7 +174,7 @@ CREATE TABLE stray_file (
     found_at    INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- How far the reading of everything has come: blobs by digest, then manifests by row.
+-- How far the reading of everything has come: blobs by digest, then manifests by row. Urgent: someone waits.
 CREATE TABLE scrub (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     started_at    INTEGER,
@@ -184,7 +184,8 @@ CREATE TABLE scrub (
     blobs         INTEGER NOT NULL DEFAULT 0,
     bytes         INTEGER NOT NULL DEFAULT 0,
     manifests     INTEGER NOT NULL DEFAULT 0,
-    damaged       INTEGER NOT NULL DEFAULT 0
+    damaged       INTEGER NOT NULL DEFAULT 0,
+    is_urgent     INTEGER NOT NULL DEFAULT 0 CHECK (is_urgent IN (0, 1))
 );
 INSERT INTO scrub (id) VALUES (1);
 

@@ -166,7 +166,7 @@ class StoreCheck:
                 report.add("file_unknown", f"{name}/")
 
     async def _check_strays(self, report: Report) -> None:
-        """Each file that this or an earlier check found without a row: once more, then aside if it is time."""
+        """Each file that this or an earlier check found without a row: once more, then aside in time."""
         listed, files = "", dict[str, StoredFile]()
         async for name, found_at in self._strays():
             shard = name[:2]

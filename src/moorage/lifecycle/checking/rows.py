@@ -47,7 +47,8 @@ async def last_manifest(db: Database) -> int:
     """The greatest id of a manifest that is named anywhere."""
     row = await db.one(
         "SELECT max(coalesce((SELECT max(id) FROM manifest), 0),"
-        " coalesce((SELECT max(manifest) FROM tag), 0), coalesce((SELECT max(manifest) FROM manifest_reference), 0))"
+        " coalesce((SELECT max(manifest) FROM tag), 0),"
+        " coalesce((SELECT max(manifest) FROM manifest_reference), 0))"
     )
     return 0 if row is None else int(row[0])
 

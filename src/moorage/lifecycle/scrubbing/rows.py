@@ -10,7 +10,8 @@ from moorage.oci.digest import Digest
 class Round(NamedTuple):
     """How far the reading of everything has come. Times are in milliseconds since 1970-01-01 UTC.
 
-    `finished_at` is of this round, or while it is under way of the one before.
+    `finished_at` is of this round, or while it is under way of the one before; `is_urgent`: someone waits
+    for it, so it is read as fast as the disk can.
     """
 
     started_at: int | None
@@ -21,6 +22,7 @@ class Round(NamedTuple):
     bytes: int
     manifests: int
     damaged: int
+    is_urgent: bool
 
     @property
     def is_under_way(self) -> bool:
@@ -37,29 +39,31 @@ class Round(NamedTuple):
 async def read_round(db: Database) -> Round:
     """The round that is under way, else the last."""
     row = await db.one(
-        "SELECT started_at, finished_at, blob_after, manifest_after, blobs, bytes, manifests, damaged"
-        " FROM scrub WHERE id = 1"
+        "SELECT started_at, finished_at, blob_after, manifest_after, blobs, bytes, manifests, damaged,"
+        " is_urgent FROM scrub WHERE id = 1"
     )
     assert row is not None  # noqa: S101 - the migration put it there
     return Round(*row)
 
 
-def begin_round(tx: Transaction) -> None:
-    """Begin again, from the first blob."""
+def begin_round(tx: Transaction, *, is_urgent: bool = False) -> None:
+    """Begin again, from the first blob. Who reads on in the round before notices."""
     tx.run(
-        "UPDATE scrub SET started_at = max(?, coalesce(finished_at, 0) + 1), blob_after = '',"
-        " manifest_after = 0, blobs = 0, bytes = 0, manifests = 0, damaged = 0 WHERE id = 1",
-        (now_ms(),),
+        "UPDATE scrub SET started_at = max(?, coalesce(started_at, 0) + 1, coalesce(finished_at, 0) + 1),"
+        " blob_after = '', manifest_after = 0, blobs = 0, bytes = 0, manifests = 0, damaged = 0,"
+        " is_urgent = ? WHERE id = 1",
+        (now_ms(), int(is_urgent)),
     )
 
 
-def save_round(tx: Transaction, round_: Round) -> None:
-    """Keep how far a round has come, unless another was begun meanwhile."""
-    tx.run(
+def save_round(tx: Transaction, round_: Round) -> bool:
+    """Keep how far a round has come; False when another was begun meanwhile."""
+    changed = tx.run(
         "UPDATE scrub SET finished_at = ?, blob_after = ?, manifest_after = ?, blobs = ?, bytes = ?,"
         " manifests = ?, damaged = ? WHERE id = 1 AND started_at = ?",
-        (*round_[1:], round_.started_at),
+        (*round_[1:8], round_.started_at),
     )
+    return bool(changed)
 
 
 class ManifestRow(NamedTuple):

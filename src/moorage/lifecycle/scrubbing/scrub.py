@@ -44,28 +44,37 @@ class Scrub:
         period_ms = int(self._settings.period.total_seconds() * 1000)
         return (await rows.read_round(self._db)).is_due(period_ms)
 
-    async def run(self, progress: Progress, *, is_now: bool = False) -> dict[str, Any]:
+    async def run(self, progress: Progress) -> dict[str, Any]:
         """Go on with the round under way, or begin the next; its figures, and what this run found.
 
-        `is_now`: at once and as fast as the disk can; else slowly, behind everyone else.
+        Slowly and behind everyone else, unless someone waits for it.
 
         Raises StorageFailed (500) when the disk cannot be read at all: then nothing is withdrawn.
         """
         if not (await rows.read_round(self._db)).is_under_way:
             await self._db.write(rows.begin_round)
-        threads = ThreadPoolExecutor(1, thread_name_prefix="scrub") if is_now else idle_thread()
+        round_ = await rows.read_round(self._db)
+        threads = ThreadPoolExecutor(1, thread_name_prefix="scrub") if round_.is_urgent else idle_thread()
         try:
-            reader = BlobReader(self._store, threads, None if is_now else int(self._settings.rate) or None)
-            running = _Running(self._db, self._store, reader, progress, await rows.read_round(self._db))
-            return await running.run()
+            while True:
+                rate = None if round_.is_urgent else int(self._settings.rate) or None
+                reader = BlobReader(self._store, threads, rate)
+                try:
+                    return await _Running(self._db, self._store, reader, progress, round_).run()
+                except _Replaced:
+                    round_ = await rows.read_round(self._db)
         finally:
             threads.shutdown(wait=False)
 
 
 def begin_now(tx: Transaction, asked_by: Actor) -> None:
-    """Let the next run read everything, from the first blob."""
-    rows.begin_round(tx)
+    """Begin a round that someone waits for, from the first blob; who reads already goes on with this one."""
+    rows.begin_round(tx, is_urgent=True)
     record(tx, asked_by, "scrub", "store")
+
+
+class _Replaced(Exception):
+    """Another round was begun."""
 
 
 class _Running:
@@ -86,6 +95,7 @@ class _Running:
         self._found: list[dict[str, str]] = []
 
     async def run(self) -> dict[str, Any]:
+        """Raises _Replaced, StorageFailed, and what telling of it raises."""
         self._total_bytes = (await blob_rows.get_total(self._db))[1]
         while blobs := await blob_rows.list_live(self._db, self._round.blob_after, _BLOBS):
             for blob in blobs:
@@ -169,5 +179,6 @@ class _Running:
         if not self._absent and (is_forced or now - self._saved_at > _SAVED_EVERY_S):
             self._saved_at = now
             round_ = self._round
-            await self._db.write(lambda tx: rows.save_round(tx, round_))
+            if not await self._db.write(lambda tx: rows.save_round(tx, round_)):
+                raise _Replaced
             await self._progress.say(self._read_bytes, max(self._total_bytes, self._read_bytes), "bytes")

@@ -3,8 +3,8 @@
 The database is written first, durably, then the file: after a crash the file is behind or level, never ahead.
 """
 
+import asyncio
 import os
-from concurrent.futures import Executor
 from pathlib import Path
 
 import structlog
@@ -15,7 +15,6 @@ from moorage.errors import CheckFirst, StorageFailed
 from moorage.lifecycle.store import rows
 from moorage.lifecycle.store.rows import StoreState
 from moorage.records.audit.rows import Actor, record
-from moorage.threads import in_thread
 
 EVERY_MS = 60_000
 FILE_NAME = "moorage.sequence"
@@ -26,10 +25,9 @@ log = structlog.get_logger()
 class Sequence:
     """The number of one data folder, as one process raises and compares it."""
 
-    def __init__(self, db: Database, data: Path, threads: Executor) -> None:
+    def __init__(self, db: Database, data: Path) -> None:
         self._db = db
         self._path = data / FILE_NAME
-        self._threads = threads
         self._raised_at = 0
 
     async def compare(self) -> StoreState:
@@ -38,7 +36,7 @@ class Sequence:
         To be done before anything is taken from the disk.
         """
         state = await rows.read_state(self._db)
-        ahead = await in_thread(self._threads, read_sequence, self._path)
+        ahead = read_sequence(self._path)
         if ahead <= state.sequence or state.mistrusted is not None:
             return state
         reason = (
@@ -71,14 +69,14 @@ class Sequence:
             return rows.find_state(tx).sequence
 
         raised = await self._db.write(work)
-        await in_thread(self._threads, write_sequence, self._path, raised)
+        await asyncio.to_thread(write_sequence, self._path, raised)
 
     async def accept(self, accepted_by: Actor) -> StoreState:
         """Trust the store again, whatever is lost: an operator has looked.
 
         Raises CheckFirst (409) when no check was made since it came to be mistrusted.
         """
-        ahead = await in_thread(self._threads, read_sequence, self._path)
+        ahead = read_sequence(self._path)
 
         def work(tx: Transaction) -> bool:
             state = rows.find_state(tx)
