@@ -31,6 +31,7 @@ MARKER: Final = "restoring"
 """In a data folder: it is being made of this generation, and not to be served yet."""
 
 _DATABASE: Final = "moorage.db"
+_EMPTY: Final = ("uploads", "quarantine")
 _BATCH: Final = 64
 
 Args = TypeVarTuple("Args")
@@ -155,7 +156,7 @@ class _Restoring:
                 )
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_synced(marker, self._name.encode())
-        for each in (self._shards.parent, self._shards):
+        for each in (self._shards.parent, self._shards, *(self._data / name for name in _EMPTY)):
             each.mkdir(mode=0o700, exist_ok=True)
         sync_folder(self._data)
 
