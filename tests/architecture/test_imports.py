@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "registry.uploads": ("registry.blobs", "registry.repositories", *BENEATH),
     "registry.tags": ("registry.blobs", "registry.repositories", *BENEATH),
     "registry.manifests": ("registry.tags", "registry.blobs", "registry.repositories", *BENEATH),
-    "registry.removal": ("registry", *BENEATH),
+    "registry.trash": ("registry", *BENEATH),
     "lifecycle": ("registry", *BENEATH),
     "transfer": ("lifecycle", "registry", *BENEATH),
     "storage": ("lifecycle", "registry", "oci", *GROUND),

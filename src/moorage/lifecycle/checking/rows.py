@@ -128,7 +128,8 @@ async def list_images_of(db: Database, target: Digest, limit: int) -> list[str]:
             LIMIT 1000
         )
         SELECT DISTINCT r.name || ':' || t.name FROM needing n
-        JOIN tag t ON t.manifest = n.id JOIN repository r ON r.id = t.repository ORDER BY 1 LIMIT ?
+        JOIN tag t ON t.manifest = n.id
+        JOIN repository r ON r.id = t.repository AND r.deleted_at IS NULL ORDER BY 1 LIMIT ?
         """,
         (target, limit),
     )
@@ -141,20 +142,15 @@ class Totals(NamedTuple):
     blobs: int
     bytes: int
     disk_bytes: int
-    linked_bytes: int
 
 
 async def compare_totals(db: Database) -> Totals:
     """The rows against `blob_total`, in one look. It takes a second for each few million rows."""
     row = await db.one(
         """
-        SELECT live.blobs - t.blobs, live.bytes - t.bytes, live.disk - t.disk_bytes,
-            linked.bytes - t.linked_bytes
-        FROM blob_total t,
+        SELECT live.blobs - t.blobs, live.bytes - t.bytes, live.disk - t.disk_bytes FROM blob_total t,
             (SELECT count(*) AS blobs, coalesce(sum(size), 0) AS bytes,
-                coalesce(sum((size + 4095) / 4096 * 4096), 0) AS disk FROM blob WHERE state = 'live') AS live,
-            (SELECT coalesce(sum(b.size), 0) AS bytes FROM repository_blob l
-                JOIN blob b ON b.digest = l.digest WHERE b.state = 'live') AS linked
+                coalesce(sum((size + 4095) / 4096 * 4096), 0) AS disk FROM blob WHERE state = 'live') AS live
         WHERE t.id = 1
         """
     )
