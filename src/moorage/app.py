@@ -18,7 +18,7 @@ from moorage.api.gate import Gate
 from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2.services import Services
-from moorage.config import JobSettings, Settings
+from moorage.config import Settings
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
@@ -30,6 +30,7 @@ from moorage.identity.federation.exchanging import Exchanges
 from moorage.identity.federation.visiting import Visits
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.issuers.client import HttpIssuers
+from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
@@ -40,6 +41,9 @@ from moorage.registry.blobs.serving import BlobServer
 from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
 from moorage.storage.filesystem import FilesystemStore
+from moorage.transfer.backing_up import Source
+from moorage.transfer.restoring import MARKER
+from moorage.upkeep import Upkeep, backup_source
 from moorage.web.routes import PAGES
 from moorage.web.trust import TrustPages
 
@@ -69,6 +73,7 @@ async def open_registry(
     opened = _open(settings, health, attempts, threads, turns=turns)
     services = opened.services
     await _make_key(opened.db)
+    await _compare_sequence(opened)
     keeping = asyncio.create_task(_keep(opened.db, services.callers))
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
@@ -98,10 +103,17 @@ async def open_worker(settings: Settings, health: Health) -> AsyncIterator[Work]
     threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="disk")
     opened = _open(settings, health, Attempts(), threads)
     data = settings.storage.data
+    await _compare_sequence(opened)
     try:
         yield Work(
-            JobWorker(opened.db, data, _handlers(opened), _schedules(settings.jobs), settings.jobs),
-            Sweep(data / "sweep.lock", opened.db, opened.services.uploads, opened.second_digests),
+            JobWorker(opened.db, data, _handlers(opened), _schedules(opened), settings.jobs),
+            Sweep(
+                data / "sweep.lock",
+                opened.db,
+                opened.services.uploads,
+                opened.second_digests,
+                Sequence(opened.db, data),
+            ),
         )
     finally:
         await opened.close()
@@ -133,6 +145,7 @@ async def open_local(settings: Settings) -> AsyncIterator[Folder]:
     metrics.claim_row(0)
     threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="disk")
     opened = _open(settings, health, Attempts(), threads, operator=OPERATOR)
+    await _compare_sequence(opened)
     try:
         operations = Operations(opened.services, health, metrics, None)
         data = settings.storage.data
@@ -145,11 +158,28 @@ async def open_local(settings: Settings) -> AsyncIterator[Folder]:
         await opened.close()
 
 
+@asynccontextmanager
+async def open_for_backup(settings: Settings) -> AsyncIterator[Source]:
+    """What a backup of a data folder is made of, also while `serve` runs on it.
+
+    Raises StartRefused.
+    """
+    check_folder(settings)
+    logs.configure(replace(settings.log, level="error"))
+    health = Health()
+    db = sqlite.SqliteDatabase(settings.storage.database, health)
+    try:
+        yield backup_source(db, _store(settings, health), settings)
+    finally:
+        db.close()
+
+
 def check_folder(settings: Settings) -> None:
     """See that a registry is there, of this version.
 
     Raises StartRefused.
     """
+    _check_restored(settings)
     path = settings.storage.database
     if not path.exists():
         raise StartRefused(
@@ -167,6 +197,7 @@ class _Opened:
 
     services: Services
     db: sqlite.SqliteDatabase
+    store: FilesystemStore
     second_digests: SecondDigests
     issuers: HttpIssuers
     threads: ThreadPoolExecutor
@@ -206,17 +237,30 @@ def _open(
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
     services = Services(settings, db, store, blobs, uploads, callers, passwords, gate, exchanges, visits)
-    return _Opened(services, db, second_digests, issuers, threads)
+    return _Opened(services, db, store, second_digests, issuers, threads)
 
 
-def _handlers(opened: _Opened) -> Mapping[str, Handler]:  # noqa: ARG001 - whoever adds a kind needs it
+def _upkeep(opened: _Opened) -> Upkeep:
+    return Upkeep(opened.db, opened.store, opened.threads, opened.services.settings)
+
+
+def _handlers(opened: _Opened) -> Mapping[str, Handler]:
     """Who does the work of each kind of job."""
-    return {}
+    return {**_upkeep(opened).handlers()}
 
 
-def _schedules(jobs: JobSettings) -> Mapping[str, Scheduled]:  # noqa: ARG001 - whoever adds a kind needs it
+def _schedules(opened: _Opened) -> Mapping[str, Scheduled]:
     """Which kinds of job are asked for again and again."""
-    return {}
+    return {**_upkeep(opened).schedules()}
+
+
+async def _compare_sequence(opened: _Opened) -> None:
+    """Before anything is done on a folder: notice a database that was put back."""
+    try:
+        await Sequence(opened.db, opened.services.settings.storage.data).compare()
+    except RegistryError as refusal:
+        # no garbage is collected either where nothing can be written
+        log.warning("sequence_not_compared", reason=str(refusal))
 
 
 async def _make_key(db: sqlite.SqliteDatabase) -> None:
@@ -243,6 +287,15 @@ def _store(settings: Settings, health: Health) -> FilesystemStore:
     return FilesystemStore(settings.storage.data, health, settings.storage.reserve)
 
 
+def _check_restored(settings: Settings) -> None:
+    """Raises StartRefused for half of a restore: without its database it would become an empty registry."""
+    marker = settings.storage.data / MARKER
+    if marker.exists():
+        raise StartRefused(
+            f"{settings.storage.data} is half of a restore. Repeat the moorage restore that was cut."
+        )
+
+
 def prepare(settings: Settings) -> int:
     """Make the data folder and the database ready; a lock on the folder, held until it is closed.
 
@@ -250,6 +303,7 @@ def prepare(settings: Settings) -> int:
     """
     os.umask(0o077)
     data = settings.storage.data
+    _check_restored(settings)
     try:
         _store(settings, Health()).prepare()
         lock = os.open(data / "moorage.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -96,6 +96,15 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/jobs/{id}"): Row("404 200 200 200 200 404", "/jobs/1"),
     ("POST", "/jobs/{id}/cancel"): Row(ADMINS_ONLY.format(409), "/jobs/1/cancel"),
     ("POST", "/jobs/{id}/retry"): Row(ADMINS_ONLY.format(409), "/jobs/1/retry"),
+    ("GET", "/store"): Row("403 403 403 200 200 403", "/store"),
+    ("POST", "/store/check"): Row(ADMINS_ONLY.format(202), "/store/check", {}),
+    ("POST", "/store/accept"): Row(ADMINS_ONLY.format(200), "/store/accept"),
+    ("GET", "/store/damaged"): Row("403 403 403 200 200 403", "/store/damaged"),
+    ("GET", "/scrub"): Row("403 403 403 200 200 403", "/scrub"),
+    ("POST", "/scrub"): Row(ADMINS_ONLY.format(202), "/scrub", {"now": True}),
+    ("POST", "/verify"): Row(ADMINS_ONLY.format(202), "/verify", {"repository": "alice/app"}),
+    ("GET", "/backups"): Row("403 403 403 200 200 403", "/backups"),
+    ("POST", "/backups"): Row(ADMINS_ONLY.format(400), "/backups"),
     ("GET", "/openapi.json"): Row(ALL, "/openapi.json"),
 }
 

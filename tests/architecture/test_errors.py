@@ -52,6 +52,7 @@ STATUSES = {
     "JOB_STATE_INVALID": {409},
     "CLAIM_INVALID": {403},
     "LAST_ADMIN": {409},
+    "CHECK_FIRST": {409},
     # 507 no room
     "UNAVAILABLE": {503, 507},
     "UNKNOWN": {500},

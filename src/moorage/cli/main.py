@@ -7,7 +7,7 @@ from typing import TextIO
 
 import typer
 
-from moorage.cli import certificate, config, doctor, name, serve, trust, version, worker
+from moorage.cli import backup, certificate, config, doctor, name, serve, trust, version, worker
 from moorage.cli.manage import (
     access,
     admin,
@@ -19,6 +19,7 @@ from moorage.cli.manage import (
     keys,
     namespaces,
     repositories,
+    store,
     tokens,
     users,
 )
@@ -52,6 +53,11 @@ app.command()(audit.audit)
 app.add_typer(keys.app, name="key")
 app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
+app.add_typer(store.app, name="store")
+app.add_typer(store.scrub_app, name="scrub")
+app.command()(store.verify)
+app.command()(backup.backup)
+app.command()(backup.restore)
 
 
 def main() -> None:

@@ -153,13 +153,17 @@ CREATE TABLE garbage_pause (
 ) WITHOUT ROWID;
 
 -- One row. `sequence` is also written to a file beside the database: a database that was put back knows a lower
--- one. `mistrusted` says why no garbage is collected until an operator has looked. `clock` is what time it was
--- when the machine had been up for `uptime` in its `boot`: no jump of the clock hastens an end. Since an uptime
--- of `ahead_since` the machine's clock has been so much ahead of it.
+-- one. `mistrusted` says why no garbage is collected until an operator has looked. `report` is what the last
+-- check found, as JSON; a check that was begun when nothing was mistrusted yet does not count as a look.
+-- `clock` is what time it was when the machine had been up for `uptime` in its `boot`: no jump of the clock
+-- hastens an end. Since an uptime of `ahead_since` the machine's clock has been so much ahead of it.
 CREATE TABLE store_state (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     sequence    INTEGER NOT NULL,
     mistrusted  TEXT,
+    mistrusted_at INTEGER,
+    checked_at  INTEGER,
+    report      TEXT,
     clock       INTEGER NOT NULL DEFAULT 0,
     uptime      INTEGER NOT NULL DEFAULT 0,
     boot        TEXT    NOT NULL DEFAULT '',
@@ -168,7 +172,13 @@ CREATE TABLE store_state (
 );
 INSERT INTO store_state (id, sequence) VALUES (1, 0);
 
--- How far the reading of everything has come: blobs by digest, then manifests by row.
+-- A file among the blobs that no row names, and when a check first found it so: none is put aside before a day.
+CREATE TABLE stray_file (
+    name        TEXT    NOT NULL PRIMARY KEY,
+    found_at    INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- How far the reading of everything has come: blobs by digest, then manifests by row. Urgent: someone waits.
 CREATE TABLE scrub (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     started_at    INTEGER,
@@ -178,7 +188,8 @@ CREATE TABLE scrub (
     blobs         INTEGER NOT NULL DEFAULT 0,
     bytes         INTEGER NOT NULL DEFAULT 0,
     manifests     INTEGER NOT NULL DEFAULT 0,
-    damaged       INTEGER NOT NULL DEFAULT 0
+    damaged       INTEGER NOT NULL DEFAULT 0,
+    is_urgent     INTEGER NOT NULL DEFAULT 0 CHECK (is_urgent IN (0, 1))
 );
 INSERT INTO scrub (id) VALUES (1);
 

@@ -126,7 +126,7 @@ def put(
 ) -> int:
     """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
 
-    One that was in the trash is served again.
+    One that was in the trash is served again. Its bytes are written again too: they may be damaged.
     """
     subject = manifest.subject
     row = tx.one(
@@ -136,6 +136,7 @@ def put(
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (repository, digest) DO UPDATE SET algorithm = excluded.algorithm,
             media_type = excluded.media_type, artifact_type = excluded.artifact_type,
+            payload = excluded.payload, size = excluded.size, sha512 = excluded.sha512,
             pushed_at = excluded.pushed_at, pushed_by = excluded.pushed_by
         RETURNING id
         """,

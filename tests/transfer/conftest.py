@@ -1,0 +1,1 @@
+"""Backups of real servers, on folders of the test's own."""
