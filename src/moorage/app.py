@@ -32,6 +32,8 @@ from moorage.issuers.client import HttpIssuers
 from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
+from moorage.registry.images.platforms import PlatformReader
+from moorage.registry.pulls.counting import Pulls
 from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
 from moorage.storage.filesystem import FilesystemStore
@@ -40,6 +42,7 @@ from moorage.web.trust import TrustPages
 
 _DISK_THREADS = 16
 _USES_EVERY_S = 10.0
+_PULLS_EVERY_S = 10.0
 
 log = structlog.get_logger()
 
@@ -67,6 +70,7 @@ async def open_registry(
     tasks = [
         asyncio.create_task(Sweep(lock, services.db, services.uploads, opened.second_digests).run()),
         asyncio.create_task(_record_uses(services.callers)),
+        asyncio.create_task(_write_pulls(services.pulls)),
     ]
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
@@ -74,7 +78,10 @@ async def open_registry(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await opened.close()
+        try:
+            await services.pulls.write()
+        finally:
+            await opened.close()
 
 
 @asynccontextmanager
@@ -149,7 +156,20 @@ def _open(
     issuers = HttpIssuers(settings.oidc)
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
-    services = Services(settings, db, store, blobs, uploads, callers, passwords, gate, exchanges, visits)
+    services = Services(
+        settings,
+        db,
+        store,
+        blobs,
+        uploads,
+        callers,
+        passwords,
+        gate,
+        exchanges,
+        visits,
+        Pulls(db),
+        PlatformReader(db, store, threads),
+    )
     return _Opened(services, db, second_digests, issuers, threads)
 
 
@@ -169,6 +189,13 @@ async def _record_uses(callers: Callers) -> None:
             await callers.record_uses()
         except RegistryError as refusal:
             log.warning("token_uses_lost", reason=str(refusal))
+
+
+async def _write_pulls(pulls: Pulls) -> None:
+    """Now and then, write down what was pulled; for as long as the worker lives."""
+    while True:
+        await asyncio.sleep(_PULLS_EVERY_S)
+        await pulls.write()
 
 
 def _store(settings: Settings, health: Health) -> FilesystemStore:
