@@ -74,6 +74,7 @@ MAY_IMPORT = {
         "registry.repositories",
         *BENEATH,
     ),
+    "registry.history": ("registry", *BENEATH),
     "registry.removal": ("registry", *BENEATH),
     "lifecycle": ("registry", *BENEATH),
     "storage": ("registry", "oci", *GROUND),

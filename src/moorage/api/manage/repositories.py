@@ -6,9 +6,10 @@ from msgspec import Struct
 
 from moorage.api.manage.documents import NamePage, Page, Repository, page, time_of
 from moorage.api.manage.routes import Ask, NoQuery
+from moorage.api.manage.seen import check_name, check_seen
 from moorage.api.v2.lists import list_pullable
-from moorage.errors import NameInvalid, NameUnknown, Unsupported
-from moorage.oci.names import RepositoryName, is_repository_name
+from moorage.errors import Unsupported
+from moorage.oci.names import RepositoryName
 from moorage.registry.removal.removing import delete_repository
 from moorage.registry.repositories.creating import create_repository
 from moorage.registry.repositories.rows import read_repository
@@ -41,7 +42,7 @@ async def list_all(ask: Ask[None, NamePage]) -> Page[ListedRepository]:
 
 async def create(ask: Ask[NewRepository, NoQuery]) -> RepositoryReply:
     """Make a repository with nothing in it."""
-    name = _check_name(ask.body.name)
+    name = check_name(ask.body.name)
     await ask.services.gate.check_action(ask.caller, name, "push")
     await create_repository(ask.services.db, name, ask.actor)
     return await _show(ask, name)
@@ -49,27 +50,16 @@ async def create(ask: Ask[NewRepository, NoQuery]) -> RepositoryReply:
 
 async def get(ask: Ask[None, NoQuery]) -> RepositoryReply:
     """One repository."""
-    return await _show(ask, await _check_seen(ask))
+    return await _show(ask, await check_seen(ask))
 
 
 async def delete(ask: Ask[None, NoQuery]) -> None:
     """Remove a repository and all that is in it."""
-    name = await _check_seen(ask)
+    name = await check_seen(ask)
     if not ask.services.settings.delete.enabled:
         raise Unsupported(reason="deleting is switched off (delete.enabled)")
     await ask.services.gate.check_action(ask.caller, name, "delete")
     await delete_repository(ask.services.db, ask.services.uploads, name, ask.actor)
-
-
-async def _check_seen(ask: Ask[None, NoQuery]) -> RepositoryName:
-    """The name in the path, of a repository that the caller may pull from if there is one.
-
-    Raises NameInvalid (400), NameUnknown (404).
-    """
-    name = _check_name(ask.path["name"])
-    if not await ask.services.gate.may(ask.caller, name, "pull"):
-        raise NameUnknown(name=name)
-    return name
 
 
 async def _show(
@@ -77,10 +67,3 @@ async def _show(
 ) -> RepositoryReply:
     found = await read_repository(ask.services.db, name)
     return RepositoryReply(found.name, time_of(found.created_at))
-
-
-def _check_name(text: str) -> RepositoryName:
-    """Raises NameInvalid (400)."""
-    if not is_repository_name(text):
-        raise NameInvalid(name=text[:255])
-    return text

@@ -19,6 +19,7 @@ from moorage.api.manage import (
 from moorage.api.manage.documents import IdPage, NamePage, Page
 from moorage.api.manage.openapi import describe
 from moorage.api.manage.routes import Ask, NoQuery, Route
+from moorage.api.manage.tag_table import TAGS
 
 _WHO = (Route("GET", "/whoami", whoami.get, Needs.ACCOUNT, whoami.Whoami, "Who the caller is."),)
 
@@ -314,6 +315,7 @@ TABLE: Final = (
     *_GROUPS,
     *_NAMESPACES,
     *_REPOSITORIES,
+    *TAGS,
     *_GRANTS,
     *_TOKENS,
     *_RECORDS,
