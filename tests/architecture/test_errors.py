@@ -25,7 +25,7 @@ STATUSES = {
     "NAME_UNKNOWN": {404},
     "SIZE_INVALID": {400, 413},
     "UNAUTHORIZED": {401},
-    # 409 a tag that a rule fixes: of the codes that docker knows the one it prints best
+    # 409 what is protected, by a rule or by what needs it: of the codes that docker knows it prints this best
     "DENIED": {403, 409},
     # 400 no HTTP; 404 no endpoint; 415 an encoded body; 431 too many headers
     "UNSUPPORTED": {400, 404, 405, 415, 431},
@@ -45,6 +45,8 @@ STATUSES = {
     "GROUP_UNKNOWN": {404},
     "NAMESPACE_UNKNOWN": {404},
     "GRANT_UNKNOWN": {404},
+    "DELETION_UNKNOWN": {404},
+    "CONTENT_GONE": {409},
     "TOKEN_UNKNOWN": {404},
     "TAG_UNKNOWN": {404},
     "TAG_NOT_RESTORED": {409},

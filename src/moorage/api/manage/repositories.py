@@ -1,18 +1,18 @@
 """Repositories: the endpoints and their documents."""
 
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 
 from moorage.api.manage.documents import NamePage, Page, Repository, page, time_of
 from moorage.api.manage.routes import Ask, NoQuery
-from moorage.api.manage.seen import check_name, check_seen
 from moorage.api.v2.lists import list_pullable
-from moorage.errors import Unsupported
-from moorage.oci.names import RepositoryName
-from moorage.registry.removal.removing import delete_repository
+from moorage.errors import NameInvalid, NameUnknown, Unsupported
+from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.registry.repositories.creating import create_repository
-from moorage.registry.repositories.rows import read_repository
+from moorage.registry.repositories.rows import DeletedRepository, read_repository
+from moorage.registry.trash.repositories import delete_repository
 
 
 class ListedRepository(Struct, frozen=True):
@@ -53,13 +53,48 @@ async def get(ask: Ask[None, NoQuery]) -> RepositoryReply:
     return await _show(ask, await check_seen(ask))
 
 
-async def delete(ask: Ask[None, NoQuery]) -> None:
-    """Remove a repository and all that is in it."""
+class DeletedRepositoryReply(Struct, frozen=True):
+    """A repository in the trash. `deletion` restores it, until `restorable_until`."""
+
+    deletion: int
+    name: str
+    deleted_at: datetime
+    deleted_by: str
+    restorable_until: datetime
+
+
+def show_deleted(deleted: DeletedRepository) -> DeletedRepositoryReply:
+    """A repository in the trash as the API shows it."""
+    return DeletedRepositoryReply(
+        deleted.id,
+        deleted.name,
+        time_of(deleted.deleted_at),
+        deleted.deleted_by,
+        time_of(deleted.purge_at),
+    )
+
+
+async def delete(ask: Ask[None, NoQuery]) -> DeletedRepositoryReply:
+    """Put a repository and all that is in it into the trash."""
     name = await check_seen(ask)
     if not ask.services.settings.delete.enabled:
         raise Unsupported(reason="deleting is switched off (delete.enabled)")
     await ask.services.gate.check_action(ask.caller, name, "delete")
-    await delete_repository(ask.services.db, ask.services.uploads, name, ask.actor)
+    settings = ask.services.settings.delete
+    return show_deleted(
+        await delete_repository(ask.services.db, ask.services.uploads, name, ask.actor, settings.grace_ms)
+    )
+
+
+async def check_seen(ask: Ask[Any, Any]) -> RepositoryName:
+    """The name in the path, of a repository that the caller may pull from if there is one.
+
+    Raises NameInvalid (400), NameUnknown (404).
+    """
+    name = check_name(ask.path["name"])
+    if not await ask.services.gate.may(ask.caller, name, "pull"):
+        raise NameUnknown(name=name)
+    return name
 
 
 async def _show(
@@ -67,3 +102,13 @@ async def _show(
 ) -> RepositoryReply:
     found = await read_repository(ask.services.db, name)
     return RepositoryReply(found.name, time_of(found.created_at))
+
+
+def check_name(text: str) -> RepositoryName:
+    """The name of a repository.
+
+    Raises NameInvalid (400).
+    """
+    if not is_repository_name(text):
+        raise NameInvalid(name=text[:255])
+    return text

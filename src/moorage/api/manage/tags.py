@@ -2,15 +2,17 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
 from moorage.api.manage.documents import Limit, Page, text, time_of
+from moorage.api.manage.repositories import check_seen
 from moorage.api.manage.routes import Ask, NoQuery
-from moorage.api.manage.seen import check_seen, check_tag
-from moorage.errors import FieldInvalid, Unsupported
+from moorage.errors import FieldInvalid, TagInvalid, Unsupported
+from moorage.identity.access.deciding import Action
 from moorage.oci.digest import parse_digest
+from moorage.oci.names import RepositoryName, Tag, is_tag
 from moorage.registry.history.restoring import restore_tag
 from moorage.registry.images.listing import Listed, Wanted, list_images
 from moorage.registry.images.rows import Order, Place, Sort
@@ -171,10 +173,9 @@ def _show(listed: Listed) -> TagReply:
 
 async def delete(ask: Ask[None, OneTag]) -> None:
     """Remove a tag; what it points to stays."""
-    name, tag = await check_seen(ask), check_tag(ask.query.tag)
+    name, tag = await _check_may(ask, "delete"), _check_tag(ask.query.tag)
     if not ask.services.settings.delete.enabled:
         raise Unsupported(reason="deleting is switched off (delete.enabled)")
-    await ask.services.gate.check_action(ask.caller, name, "delete")
     await delete_tag(ask.services.db, name, tag, ask.actor)
 
 
@@ -187,7 +188,7 @@ async def list_history(ask: Ask[None, HistoryPage]) -> Page[EventReply]:
     repository_id = await get_repository(db, name)
     if query.tag:
         number = None if before is None else int(before[3])
-        found = await list_events(db, repository_id, check_tag(query.tag), number, query.n + 1)
+        found = await list_events(db, repository_id, _check_tag(query.tag), number, query.n + 1)
     else:
         place = None if before is None else (int(before[1]), before[2], int(before[3]))
         found = await list_events_in(db, repository_id, place, query.n + 1)
@@ -207,13 +208,13 @@ def _show_event(event: TagEvent) -> EventReply:
 
 async def restore(ask: Ask[Restore, NoQuery]) -> RestoredReply:
     """Put a tag back."""
-    name, body = await check_seen(ask, "push"), ask.body
+    name, body = await _check_may(ask, "push"), ask.body
     if (body.at is None) == (body.to is None):
         raise FieldInvalid(field="to", reason="want either `at` or `to`")
     done = await restore_tag(
         ask.services.db,
         name,
-        check_tag(body.tag),
+        _check_tag(body.tag),
         at=None if body.at is None else int(body.at.timestamp() * _MS),
         to=None if body.to is None else parse_digest(body.to),
         restored_by=ask.actor,
@@ -223,11 +224,28 @@ async def restore(ask: Ask[Restore, NoQuery]) -> RestoredReply:
 
 async def pin(ask: Ask[None, OneTag]) -> None:
     """Pin a tag."""
-    name = await check_seen(ask, "push")
-    await pin_tag(ask.services.db, name, check_tag(ask.query.tag), ask.actor)
+    name = await _check_may(ask, "push")
+    await pin_tag(ask.services.db, name, _check_tag(ask.query.tag), ask.actor)
 
 
 async def unpin(ask: Ask[None, OneTag]) -> None:
     """Unpin a tag."""
-    name = await check_seen(ask, "push")
-    await unpin_tag(ask.services.db, name, check_tag(ask.query.tag), ask.actor)
+    name = await _check_may(ask, "push")
+    await unpin_tag(ask.services.db, name, _check_tag(ask.query.tag), ask.actor)
+
+
+async def _check_may(ask: Ask[Any, Any], action: Action) -> RepositoryName:
+    """The name in the path, of a repository to which the caller may do this.
+
+    Raises NameInvalid (400), NameUnknown (404) for who may not even pull, Denied (403).
+    """
+    name = await check_seen(ask)
+    await ask.services.gate.check_action(ask.caller, name, action)
+    return name
+
+
+def _check_tag(text: str) -> Tag:
+    """Raises TagInvalid (400)."""
+    if not is_tag(text):
+        raise TagInvalid(tag=text[:140])
+    return text

@@ -13,6 +13,8 @@ from moorage.records.audit.rows import Actor, record
 from moorage.registry.manifests import rows as manifest_rows
 from moorage.registry.repositories.rows import find_repository
 from moorage.registry.tags import rows as tag_rows
+from moorage.registry.trash.restoring import restore
+from moorage.registry.trash.rows import find_deletion_of
 
 log = structlog.get_logger()
 
@@ -36,7 +38,7 @@ async def restore_tag(
     """Point a tag to where it pointed `at` a time (milliseconds since 1970-01-01 UTC), or `to` a digest.
 
     An image in the trash comes out of it, with the tags that went there with it. Raises NameUnknown (404),
-    TagNotRestored (409), TagImmutable (409).
+    TagNotRestored, ContentGone, TagImmutable (409).
     """
 
     def work(tx: Transaction) -> RestoredTag:
@@ -44,7 +46,8 @@ async def restore_tag(
         if repository_id is None:
             raise NameUnknown(name=repository)
         wanted = to if to is not None else _find_then(tx, repository_id, repository, tag, at or 0)
-        also: tuple[Tag, ...] = ()
+        deletion = find_deletion_of(tx, repository_id, wanted)
+        back = [] if deletion is None else restore(tx, deletion, restored_by).tags
         held = manifest_rows.find_held(tx, repository_id, [wanted]).get(wanted)
         if held is None:
             raise TagNotRestored(
@@ -53,7 +56,7 @@ async def restore_tag(
         algorithm = algorithm_of(wanted)
         tag_rows.move(tx, repository_id, tag, held.row_id, held.digest, algorithm, str(restored_by))
         record(tx, restored_by, "tag.restore", repository, detail=f"{tag} {held.digest}")
-        return RestoredTag(held.digest, also)
+        return RestoredTag(held.digest, tuple(each for each in back if each != tag))
 
     done = await db.write(work)
     log.info("tag_restored", repository=repository, tag=tag, digest=done.digest, restored_by=str(restored_by))

@@ -1,6 +1,5 @@
 """The tables `tag`, `tag_event` and `tag_pin`, and all their SQL."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from moorage.clock import now_ms
@@ -11,8 +10,6 @@ from moorage.oci.versions import version_key
 from moorage.registry.pulls import rows as pull_rows
 from moorage.registry.repositories.rows import find_name
 from moorage.registry.tags.immutability import check_may_change
-
-_READ_AT_ONCE = 1_000
 
 
 class TagEvent(NamedTuple):
@@ -77,29 +74,33 @@ def delete(tx: Transaction, repository_id: int, tag: Tag, moved_by: str) -> bool
     if before is None:
         return False
     check_may_change(tx, find_name(tx, repository_id), tag, "deleted")
-    pull_rows.forget(tx, repository_id, tag)
+    pull_rows.forget_tag(tx, repository_id, tag)
     tx.run("DELETE FROM tag WHERE repository = ? AND name = ?", (repository_id, tag))
     _record(tx, repository_id, tag, before, None, moved_by)
     return True
 
 
-def delete_all_of(tx: Transaction, repository_id: int, manifest_id: int, moved_by: str) -> list[Tag]:
-    """Remove every tag of a manifest; which they were.
-
-    Raises TagImmutable (409), also for one of them.
-    """
-    tags = [Tag(row[0]) for row in tx.all("SELECT name FROM tag WHERE manifest = ?", (manifest_id,))]
-    for tag in tags:
-        delete(tx, repository_id, tag, moved_by)
-    return tags
+def list_of(tx: Transaction, manifest_id: int) -> list[tuple[Tag, Algorithm]]:
+    """The tags of a manifest, with the algorithm that each was pushed by."""
+    rows = tx.all("SELECT name, algorithm FROM tag WHERE manifest = ? ORDER BY name", (manifest_id,))
+    return [(Tag(row[0]), row[1]) for row in rows]
 
 
-def delete_all_in(tx: Transaction, repository_id: int) -> None:
-    """Remove a repository's tags and all that is known of them; its manifests go after them."""
-    tx.run("DELETE FROM tag WHERE repository = ?", (repository_id,))
-    tx.run("DELETE FROM tag_pin WHERE repository = ?", (repository_id,))
-    pull_rows.forget_all_in(tx, repository_id)
-    tx.run("DELETE FROM tag_event WHERE repository = ?", (repository_id,))
+def forget_some_in(tx: Transaction, repository_id: int, limit: int) -> int:
+    """Forget at most `limit` tags, events, pins and pulls of a repository that goes for good; how many."""
+    forgotten = 0
+    for table, key in (
+        ("tag", "name"),
+        ("tag_event", "name, number"),
+        ("tag_pin", "name"),
+        ("pull", "reference"),
+    ):
+        forgotten += tx.run(
+            f"DELETE FROM {table} WHERE (repository, {key}) IN"
+            f" (SELECT repository, {key} FROM {table} WHERE repository = ? LIMIT ?)",
+            (repository_id, limit - forgotten),
+        )
+    return forgotten
 
 
 def _find_sha256(tx: Transaction, repository_id: int, tag: Tag) -> Digest | None:
@@ -126,17 +127,6 @@ async def list_tags(db: Database, repository_id: int, after: str, limit: int) ->
         (repository_id, after, limit),
     )
     return [Tag(row[0]) for row in rows]
-
-
-def iterate_tags(tx: Transaction, repository_id: int) -> Iterator[Tag]:
-    """All tags of a repository, some of them at a time."""
-    after = ""
-    while rows := tx.all(
-        "SELECT name FROM tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?",
-        (repository_id, after, _READ_AT_ONCE),
-    ):
-        yield from (Tag(row[0]) for row in rows)
-        after = rows[-1][0]
 
 
 _EVENT = "SELECT name, number, from_digest, to_digest, at, by FROM tag_event"
