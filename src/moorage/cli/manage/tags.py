@@ -125,12 +125,12 @@ def bytes_in_words(count: int | None) -> str | None:
     """How much that is, in the units that docker shows."""
     if count is None:
         return None
-    size, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 999.5 or unit == "TB":  # noqa: PLR2004 - what rounds to 1000
-            break
-        size /= 1000
-    return f"{count} B" if unit == "B" else f"{size:.3g} {unit}"
+    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:  # noqa: PLR2004 - what rounds to 1000
+        size, units = size / 1000, units[1:]
+    digits = 0 if units[0] == "B" or size >= 99.95 else 1 if size >= 9.995 else 2  # noqa: PLR2004 - three figures
+    text = f"{size:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {units[0]}"
 
 
 @app.command()
