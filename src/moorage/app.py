@@ -19,6 +19,7 @@ from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2.services import Services
 from moorage.config import Settings
+from moorage.database import Database
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
@@ -38,6 +39,8 @@ from moorage.records.jobs.scheduling import Scheduled
 from moorage.records.jobs.working import JobWorker
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
+from moorage.registry.images.platforms import PlatformReader
+from moorage.registry.pulls.counting import Pulls
 from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
 from moorage.storage.filesystem import FilesystemStore
@@ -74,13 +77,16 @@ async def open_registry(
     services = opened.services
     await _make_key(opened.db)
     await _compare_sequence(opened)
-    keeping = asyncio.create_task(_keep(opened.db, services.callers))
+    keeping = asyncio.create_task(_keep(services))
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-        await opened.close()
+        try:
+            await services.pulls.write()
+        finally:
+            await opened.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +242,20 @@ def _open(
     issuers = HttpIssuers(settings.oidc)
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
-    services = Services(settings, db, store, blobs, uploads, callers, passwords, gate, exchanges, visits)
+    services = Services(
+        settings,
+        db,
+        store,
+        blobs,
+        uploads,
+        callers,
+        passwords,
+        gate,
+        exchanges,
+        visits,
+        Pulls(db),
+        PlatformReader(db, store, threads),
+    )
     return _Opened(services, db, store, second_digests, issuers, threads)
 
 
@@ -263,7 +282,7 @@ async def _compare_sequence(opened: _Opened) -> None:
         log.warning("sequence_not_compared", reason=str(refusal))
 
 
-async def _make_key(db: sqlite.SqliteDatabase) -> None:
+async def _make_key(db: Database) -> None:
     """A key to sign bearer tokens with. Without room for one, what needs no new token goes on."""
     try:
         await rotate_if_due(db)
@@ -271,14 +290,15 @@ async def _make_key(db: sqlite.SqliteDatabase) -> None:
         log.warning("key_not_made", reason=str(refusal))
 
 
-async def _keep(db: sqlite.SqliteDatabase, callers: Callers) -> None:
-    """Now and then, see to the signing key and write down which tokens were used; as long as it lives."""
+async def _keep(services: Services) -> None:
+    """Now and then, see to the signing key, write down which tokens were used and what was pulled."""
     while True:
         await asyncio.sleep(_KEEP_EVERY_S)
         # here, not in the job worker: without a key no one could push or pull
-        await _make_key(db)
+        await _make_key(services.db)
+        await services.pulls.write()
         try:
-            await callers.record_uses()
+            await services.callers.record_uses()
         except RegistryError as refusal:
             log.warning("token_uses_lost", reason=str(refusal))
 

@@ -15,11 +15,13 @@ from moorage.cli.manage import (
     audit,
     grants,
     groups,
+    immutable,
     jobs,
     keys,
     namespaces,
     repositories,
     store,
+    tags,
     tokens,
     users,
 )
@@ -44,6 +46,8 @@ app.add_typer(users.app, name="user")
 app.add_typer(groups.app, name="group")
 app.add_typer(namespaces.app, name="namespace")
 app.add_typer(repositories.app, name="repository")
+app.add_typer(tags.app, name="tags")
+app.add_typer(immutable.app, name="immutable")
 app.add_typer(grants.app, name="grant")
 app.add_typer(tokens.app, name="token")
 app.add_typer(access.app, name="access")

@@ -23,6 +23,7 @@ from moorage.api.manage.documents import IdPage, NamePage, Page
 from moorage.api.manage.jobs import JobReply
 from moorage.api.manage.openapi import describe
 from moorage.api.manage.routes import Ask, NoQuery, Route
+from moorage.api.manage.tag_table import TAGS
 
 _WHO = (Route("GET", "/whoami", whoami.get, Needs.ACCOUNT, whoami.Whoami, "Who the caller is."),)
 
@@ -433,6 +434,7 @@ TABLE: Final = (
     *_GROUPS,
     *_NAMESPACES,
     *_REPOSITORIES,
+    *TAGS,
     *_GRANTS,
     *_TOKENS,
     *_RECORDS,

@@ -13,6 +13,8 @@ from moorage.identity.federation.visiting import Visits
 from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.serving import BlobServer
 from moorage.registry.blobs.store import BlobStore
+from moorage.registry.images.platforms import PlatformReader
+from moorage.registry.pulls.counting import Pulls
 from moorage.registry.uploads.uploading import Uploads
 
 
@@ -30,6 +32,8 @@ class Services:
     gate: Gate
     exchanges: Exchanges
     visits: Visits
+    pulls: Pulls
+    platforms: PlatformReader
 
     def actor(self, request: Request) -> Actor:
         """Who a change is recorded as made by."""

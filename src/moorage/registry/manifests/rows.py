@@ -15,6 +15,7 @@ from moorage.database import Database, Transaction
 from moorage.oci.digest import SHA256, SHA512, Algorithm, Digest, algorithm_of
 from moorage.oci.manifest import Kind, Manifest
 from moorage.oci.names import RepositoryName
+from moorage.registry.pulls import rows as pull_rows
 
 _REFERRER_BYTES = 512
 """Of a descriptor in the list, besides its annotations and artifact type."""
@@ -192,6 +193,7 @@ def delete(tx: Transaction, row_id: int, leased_until: int | None) -> None:
             (leased_until, row_id),
         )
     take_from_trash(tx, row_id)
+    pull_rows.forget_manifest(tx, row_id)
     tx.run("DELETE FROM manifest_reference WHERE manifest = ?", (row_id,))
     tx.run("DELETE FROM manifest WHERE id = ?", (row_id,))
 
