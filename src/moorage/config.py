@@ -207,6 +207,19 @@ class ManifestSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositorySettings:
+    """Repositories."""
+
+    old_names: timedelta = setting(
+        timedelta(days=30), "How long images can be pulled by the name a repository had. 0s: not at all."
+    )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        return [("old_names", "cannot be negative")] if self.old_names < timedelta(0) else []
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteSettings:
     """Deleting."""
 
@@ -415,6 +428,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     uploads: UploadSettings = field(default_factory=UploadSettings)
     manifests: ManifestSettings = field(default_factory=ManifestSettings)
+    repositories: RepositorySettings = field(default_factory=RepositorySettings)
     delete: DeleteSettings = field(default_factory=DeleteSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)

@@ -256,6 +256,15 @@ _REPOSITORIES = (
         "One repository. Its slashes may be sent as they are.",
     ),
     Route(
+        "PATCH",
+        "/repositories/{name...}",
+        repositories.rename,
+        Needs.ACCOUNT,
+        repositories.RepositoryReply,
+        "Give a repository another name; one has `admin` on both.",
+        body=repositories.RepositoryChange,
+    ),
+    Route(
         "DELETE",
         "/repositories/{name...}",
         repositories.delete,

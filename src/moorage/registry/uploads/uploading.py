@@ -291,7 +291,8 @@ def _record(tx: Transaction, upload: Upload, blob: Blob) -> bool:
     """Row live, repository linked and leased, upload gone: all or nothing."""
     if not blob_rows.make_live(tx, blob.digest, blob.sha512, blob.size, blob.generation):
         return False
-    if not rows.delete(tx, upload.id):
+    repository = rows.take(tx, upload.id)
+    if repository is None:
         raise UploadUnknown(upload=upload.id)
-    blob_rows.link(tx, ensure_repository(tx, upload.repository), blob.digest, "uploaded")
+    blob_rows.link(tx, ensure_repository(tx, repository), blob.digest, "uploaded")
     return True
