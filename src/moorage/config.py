@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from moorage.schedule import read_schedule
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -400,6 +402,35 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class JobSettings:
+    """Work beside the requests. When: `every 30s` (or m, h, d), five fields of cron in UTC, or `off`."""
+
+    beside: bool = setting(
+        True,  # noqa: FBT003
+        "Whether `moorage serve` runs a job worker of its own; if not, run `moorage worker` beside it.",
+    )
+    history: int = setting(1000, "How many jobs that have ended are remembered, of each kind.")
+    history_age: timedelta = setting(timedelta(days=30), "How long a job that has ended is remembered.")
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if not 1 <= self.history <= 100_000:  # noqa: PLR2004 - a minute's look at them stays short
+            found.append(("history", "want 1 to 100000"))
+        if self.history_age < timedelta(minutes=1):
+            found.append(("history_age", "want 1m or more"))
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, str):
+                # a text here is a schedule
+                try:
+                    read_schedule(value)
+                except ValueError as error:
+                    found.append((each.name, str(error)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """The log, on standard error."""
 
@@ -433,6 +464,7 @@ class Settings:
     tokens: TokenSettings = field(default_factory=TokenSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    jobs: JobSettings = field(default_factory=JobSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.architecture.source import Module, read_modules
 
 MODULES = read_modules()
-GROUND = ("errors", "config", "clock", "health", "database", "threads")
+GROUND = ("errors", "config", "schedule", "clock", "health", "database", "threads")
 """What stands on nothing else of ours."""
 
 BENEATH = ("identity", "records", "oci", *GROUND)
@@ -29,6 +29,7 @@ OUTSIDE = (
 
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, ()),
+    "config": ("schedule",),
     "server": (),
     "certificates": GROUND,
     "oci": ("oci", "errors"),
