@@ -3,10 +3,11 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import structlog
 
@@ -17,7 +18,7 @@ from moorage.api.gate import Gate
 from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2.services import Services
-from moorage.config import Settings
+from moorage.config import JobSettings, Settings
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
@@ -30,6 +31,10 @@ from moorage.identity.federation.visiting import Visits
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.issuers.client import HttpIssuers
 from moorage.lifecycle.sweep import Sweep
+from moorage.records.jobs.alive import has_worker
+from moorage.records.jobs.running import Handler
+from moorage.records.jobs.scheduling import Scheduled
+from moorage.records.jobs.working import JobWorker
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
 from moorage.registry.repositories.rows import has_repositories
@@ -39,7 +44,8 @@ from moorage.web.routes import PAGES
 from moorage.web.trust import TrustPages
 
 _DISK_THREADS = 16
-_USES_EVERY_S = 10.0
+_WORKER_THREADS = 4
+_KEEP_EVERY_S = 10.0
 
 log = structlog.get_logger()
 
@@ -63,46 +69,96 @@ async def open_registry(
     opened = _open(settings, health, attempts, threads, turns=turns)
     services = opened.services
     await _make_key(opened.db)
-    lock = settings.storage.data / "sweep.lock"
-    tasks = [
-        asyncio.create_task(Sweep(lock, services.db, services.uploads, opened.second_digests).run()),
-        asyncio.create_task(_record_uses(services.callers)),
-    ]
+    keeping = asyncio.create_task(_keep(opened.db, services.callers))
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         await opened.close()
 
 
-@asynccontextmanager
-async def open_local(settings: Settings) -> AsyncIterator[Dispatcher]:
-    """The ASGI application on a data folder, also while `serve` runs on it: each caller is its operator.
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one job worker does beside the requests."""
 
-    Opens the database only: nothing is swept, and no one comes in but through this process.
+    jobs: JobWorker
+    sweep: Sweep
+
+    async def run(self) -> None:
+        """Until cancelled; jobs under way are then queued again."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.jobs.run())
+            tasks.create_task(self.sweep.run())
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings, health: Health) -> AsyncIterator[Work]:
+    """A job worker on a data folder that is prepared, its database and threads open until the end."""
+    threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="disk")
+    opened = _open(settings, health, Attempts(), threads)
+    data = settings.storage.data
+    try:
+        yield Work(
+            JobWorker(opened.db, data, _handlers(opened), _schedules(settings.jobs), settings.jobs),
+            Sweep(data / "sweep.lock", opened.db, opened.services.uploads, opened.second_digests),
+        )
+    finally:
+        await opened.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A data folder as its operator works on it: the ASGI application, and jobs where no worker is alive."""
+
+    application: Dispatcher
+    jobs: JobWorker
+    data: Path
+
+    def has_worker(self) -> bool:
+        """Whether jobs are run by someone else."""
+        return has_worker(self.data)
+
+
+@asynccontextmanager
+async def open_local(settings: Settings) -> AsyncIterator[Folder]:
+    """A data folder, also while `serve` runs on it: each caller is its operator.
+
+    Nothing is swept, no job runs by itself, and no one comes in but through this process.
     Raises StartRefused where the folder holds no registry, or one of another version.
+    """
+    check_folder(settings)
+    logs.configure(replace(settings.log, level="error"))
+    health, metrics = Health(), Metrics(1)
+    metrics.claim_row(0)
+    threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="disk")
+    opened = _open(settings, health, Attempts(), threads, operator=OPERATOR)
+    try:
+        operations = Operations(opened.services, health, metrics, None)
+        data = settings.storage.data
+        yield Folder(
+            Dispatcher(opened.services, operations, metrics, PAGES),
+            JobWorker(opened.db, data, _handlers(opened), {}, settings.jobs),
+            data,
+        )
+    finally:
+        await opened.close()
+
+
+def check_folder(settings: Settings) -> None:
+    """See that a registry is there, of this version.
+
+    Raises StartRefused.
     """
     path = settings.storage.database
     if not path.exists():
         raise StartRefused(
             f"no registry in {settings.storage.data} yet; start it once, or name its folder with --data"
         )
-    logs.configure(replace(settings.log, level="error"))
-    health, metrics = Health(), Metrics(1)
-    metrics.claim_row(0)
     try:
         sqlite.check(path)
     except sqlite.DatabaseRefused as refusal:
         raise StartRefused(str(refusal)) from refusal
-    threads = ThreadPoolExecutor(1, thread_name_prefix="disk")
-    opened = _open(settings, health, Attempts(), threads, operator=OPERATOR)
-    try:
-        operations = Operations(opened.services, health, metrics, None)
-        yield Dispatcher(opened.services, operations, metrics, PAGES)
-    finally:
-        await opened.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +209,16 @@ def _open(
     return _Opened(services, db, second_digests, issuers, threads)
 
 
+def _handlers(opened: _Opened) -> Mapping[str, Handler]:  # noqa: ARG001 - whoever adds a kind needs it
+    """Who does the work of each kind of job."""
+    return {}
+
+
+def _schedules(jobs: JobSettings) -> Mapping[str, Scheduled]:  # noqa: ARG001 - whoever adds a kind needs it
+    """Which kinds of job are asked for again and again."""
+    return {}
+
+
 async def _make_key(db: sqlite.SqliteDatabase) -> None:
     """A key to sign bearer tokens with. Without room for one, what needs no new token goes on."""
     try:
@@ -161,10 +227,12 @@ async def _make_key(db: sqlite.SqliteDatabase) -> None:
         log.warning("key_not_made", reason=str(refusal))
 
 
-async def _record_uses(callers: Callers) -> None:
-    """Now and then, write down which tokens were used; for as long as the worker lives."""
+async def _keep(db: sqlite.SqliteDatabase, callers: Callers) -> None:
+    """Now and then, see to the signing key and write down which tokens were used; as long as it lives."""
     while True:
-        await asyncio.sleep(_USES_EVERY_S)
+        await asyncio.sleep(_KEEP_EVERY_S)
+        # here, not in the job worker: without a key no one could push or pull
+        await _make_key(db)
         try:
             await callers.record_uses()
         except RegistryError as refusal:
@@ -194,6 +262,9 @@ def prepare(settings: Settings) -> int:
         raise StartRefused(f"cannot use the data folder {data}: {refusal}. Look at its disk.") from refusal
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if has_worker(data):
+            # the schema stays as it is under what runs on it
+            sqlite.check(settings.storage.database)
         sqlite.prepare(settings.storage.database)
     except BlockingIOError as error:
         os.close(lock)
@@ -202,5 +273,6 @@ def prepare(settings: Settings) -> int:
         ) from error
     except sqlite.DatabaseRefused as refusal:
         os.close(lock)
-        raise StartRefused(str(refusal)) from refusal
+        also = " A job worker runs on the folder: stop that before." if has_worker(data) else ""
+        raise StartRefused(f"{refusal}{also}") from refusal
     return lock

@@ -16,6 +16,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       FieldInvalid DocumentTooLarge                              the API's documents
       AccountNameInvalid NameTaken PasswordInvalid PatternInvalid ActionsInvalid LastAdmin
       AccountUnknown GroupUnknown NamespaceUnknown GrantUnknown TokenUnknown     accounts and what they may do
+      JobUnknown JobStateInvalid                                 jobs
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
       HttpsRequired                                                   what is no TLS, where TLS is spoken
       StorageFailed ContentDamaged                                    the disk failed, or had failed
@@ -458,6 +459,18 @@ class TokenUnknown(RegistryError):
     """No token of this number, or not for the one who asks."""
 
     status, code, message = 404, "TOKEN_UNKNOWN", "there is no such token"
+
+
+class JobUnknown(RegistryError):
+    """There is no job of this number, or none that the caller may know of."""
+
+    status, code, message = 404, "JOB_UNKNOWN", "there is no such job"
+
+
+class JobStateInvalid(RegistryError):
+    """The job is in no state in which this can be done."""
+
+    status, code, message = 409, "JOB_STATE_INVALID", "not with the job as it is"
 
 
 class ClaimInvalid(RegistryError):

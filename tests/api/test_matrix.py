@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from moorage.api.manage.table import TABLE
+from moorage.database import Transaction
+from moorage.records.jobs import rows
 from tests.api.client import ADMIN, PASSWORD, Person, basic, person
 from tests.registry.in_process import InProcess
 
@@ -26,6 +28,13 @@ def make_token(owner: Person) -> str:
 def make_repository(owner: Person) -> str:
     assert owner.ask("POST", "/repositories", {"name": "alice/app"}).status in {201, 409}
     return "/repositories/alice/app"
+
+
+def make_job(tx: Transaction) -> None:
+    """Job 1, done for alice."""
+    job = rows.enqueue(tx, "errand", {}, "alice")
+    rows.take(tx, ["errand"], "a worker", 1000)
+    rows.end(tx, job, "a worker", "done")
 
 
 class Row(NamedTuple):
@@ -86,6 +95,10 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/access/explain"): Row(
         "404 200 200 200 200 404", "/access/explain?account=alice&action=pull&repository=alice/app"
     ),
+    ("GET", "/jobs"): Row("403 403 403 200 200 403", "/jobs"),
+    ("GET", "/jobs/{id}"): Row("404 200 200 200 200 404", "/jobs/1"),
+    ("POST", "/jobs/{id}/cancel"): Row(ADMINS_ONLY.format(409), "/jobs/1/cancel"),
+    ("POST", "/jobs/{id}/retry"): Row(ADMINS_ONLY.format(409), "/jobs/1/retry"),
     ("GET", "/openapi.json"): Row(ALL, "/openapi.json"),
 }
 
@@ -111,6 +124,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Person]
     admin.post("/groups", name="ops")
     admin.do("PUT", "/groups/ops/members/alice")
     owner.post("/repositories", name="alice/kept")
+    running.loop.run_until_complete(running.db.write(make_job))
     pull = [{"pattern": "*", "actions": ["pull"]}]
     yield {
         "nobody": Person(running, secret=None),

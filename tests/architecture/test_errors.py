@@ -45,6 +45,8 @@ STATUSES = {
     "NAMESPACE_UNKNOWN": {404},
     "GRANT_UNKNOWN": {404},
     "TOKEN_UNKNOWN": {404},
+    "JOB_UNKNOWN": {404},
+    "JOB_STATE_INVALID": {409},
     "CLAIM_INVALID": {403},
     "LAST_ADMIN": {409},
     # 507 no room

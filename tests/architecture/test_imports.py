@@ -94,13 +94,16 @@ def test_module_imports_only_what_is_below_it(module: Module) -> None:
     assert [name for name in ours if not name.startswith(allowed)] == []
 
 
+WIRED = {"cli.serve", "cli.worker", "cli.manage.local", "serving", "working"}
+
+
 @pytest.mark.parametrize(
     "module",
-    [each for each in MODULES if each.name not in {"cli.serve", "cli.manage.local", "serving"}],
+    [each for each in MODULES if each.name not in WIRED],
     ids=lambda each: each.name,
 )
 def test_no_one_but_the_command_line_knows_the_wiring(module: Module) -> None:
-    wiring = ("moorage.app", "moorage.serving")
+    wiring = ("moorage.app", "moorage.serving", "moorage.working")
     assert [name for name in module.imports if name.startswith(wiring)] == []
 
 

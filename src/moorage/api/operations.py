@@ -4,6 +4,7 @@ from typing import Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from moorage.api.exchange import NOSNIFF, Header, Reply, Request
@@ -13,6 +14,8 @@ from moorage.api.v2.services import Services
 from moorage.errors import MethodNotAllowed, RegistryError, RouteUnknown
 from moorage.health import Health
 from moorage.oci.names import RepositoryName
+from moorage.records.jobs.alive import has_worker
+from moorage.records.jobs.rows import count as count_jobs
 from moorage.registry.blobs.rows import get_total
 from moorage.registry.uploads.rows import count
 
@@ -115,9 +118,16 @@ class Operations:
                 "0 after a failed fsync, else 1.",
                 float(self._health.failure is None),
             ),
+            "moorage_job_worker_alive": (
+                "1 while a process runs jobs, else 0.",
+                float(has_worker(self._services.settings.storage.data)),
+            ),
         }
+        jobs = GaugeMetricFamily("moorage_jobs", "Jobs that are remembered.", labels=["kind", "state"])
+        for kind, state, number in await count_jobs(self._services.db):
+            jobs.add_metric([kind, state], number)
         registry = CollectorRegistry()
-        registry.register(RegistryCollector(self._metrics, gauges))
+        registry.register(RegistryCollector(self._metrics, gauges, [jobs]))
         body = generate_latest(registry)
         headers = [
             (b"content-type", CONTENT_TYPE_LATEST.encode()),

@@ -7,7 +7,7 @@ from typing import TextIO
 
 import typer
 
-from moorage.cli import certificate, config, doctor, name, serve, trust, version
+from moorage.cli import certificate, config, doctor, name, serve, trust, version, worker
 from moorage.cli.manage import (
     access,
     admin,
@@ -15,6 +15,7 @@ from moorage.cli.manage import (
     audit,
     grants,
     groups,
+    jobs,
     keys,
     namespaces,
     repositories,
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve.serve)
+app.command()(worker.worker)
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(trust.trust)
@@ -48,6 +50,7 @@ access.app.command()(apply.export)
 app.command()(apply.apply)
 app.command()(audit.audit)
 app.add_typer(keys.app, name="key")
+app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
 
 

@@ -10,6 +10,7 @@ from moorage.api.manage import (
     audit,
     grants,
     groups,
+    jobs,
     keys,
     namespaces,
     repositories,
@@ -307,6 +308,43 @@ _RECORDS = (
 )
 
 
+_JOBS = (
+    Route(
+        "GET",
+        "/jobs",
+        jobs.list_all,
+        Needs.AUDITOR,
+        Page[jobs.JobReply],
+        "Work that was asked for, the newest first: waiting, under way, ended.",
+        query=jobs.JobPage,
+    ),
+    Route(
+        "GET",
+        "/jobs/{id}",
+        jobs.get,
+        Needs.ACCOUNT,
+        jobs.JobReply,
+        "One job: that one asked for, or as an auditor any.",
+    ),
+    Route(
+        "POST",
+        "/jobs/{id}/cancel",
+        jobs.cancel,
+        Needs.ADMIN,
+        jobs.JobReply,
+        "Have a job stop: at once if it waits, else within a second or two.",
+    ),
+    Route(
+        "POST",
+        "/jobs/{id}/retry",
+        jobs.retry,
+        Needs.ADMIN,
+        jobs.JobReply,
+        "Have a job that failed or was cancelled tried again.",
+    ),
+)
+
+
 async def show_document(ask: Ask[None, NoQuery]) -> dict[str, Any]:  # noqa: ARG001 - asked by anyone
     """What the API is, for programs."""
     return _describe_all()
@@ -326,5 +364,6 @@ TABLE: Final = (
     *_GRANTS,
     *_TOKENS,
     *_RECORDS,
+    *_JOBS,
     Route("GET", "/openapi.json", show_document, Needs.NOTHING, dict[str, Any], "This document."),
 )
