@@ -37,6 +37,8 @@ from moorage.records.jobs.scheduling import Scheduled
 from moorage.records.jobs.working import JobWorker
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
+from moorage.registry.images.platforms import PlatformReader
+from moorage.registry.pulls.counting import Pulls
 from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
 from moorage.storage.filesystem import FilesystemStore
@@ -46,6 +48,7 @@ from moorage.web.trust import TrustPages
 _DISK_THREADS = 16
 _WORKER_THREADS = 4
 _KEEP_EVERY_S = 10.0
+_PULLS_EVERY_S = 10.0
 
 log = structlog.get_logger()
 
@@ -69,13 +72,20 @@ async def open_registry(
     opened = _open(settings, health, attempts, threads, turns=turns)
     services = opened.services
     await _make_key(opened.db)
-    keeping = asyncio.create_task(_keep(opened.db, services.callers))
+    tasks = [
+        asyncio.create_task(_keep(opened.db, services.callers)),
+        asyncio.create_task(_write_pulls(services.pulls)),
+    ]
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
     finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
-        await opened.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await services.pulls.write()
+        finally:
+            await opened.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +215,20 @@ def _open(
     issuers = HttpIssuers(settings.oidc)
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
-    services = Services(settings, db, store, blobs, uploads, callers, passwords, gate, exchanges, visits)
+    services = Services(
+        settings,
+        db,
+        store,
+        blobs,
+        uploads,
+        callers,
+        passwords,
+        gate,
+        exchanges,
+        visits,
+        Pulls(db),
+        PlatformReader(db, store, threads),
+    )
     return _Opened(services, db, second_digests, issuers, threads)
 
 
@@ -237,6 +260,13 @@ async def _keep(db: sqlite.SqliteDatabase, callers: Callers) -> None:
             await callers.record_uses()
         except RegistryError as refusal:
             log.warning("token_uses_lost", reason=str(refusal))
+
+
+async def _write_pulls(pulls: Pulls) -> None:
+    """Now and then, write down what was pulled; for as long as the worker lives."""
+    while True:
+        await asyncio.sleep(_PULLS_EVERY_S)
+        await pulls.write()
 
 
 def _store(settings: Settings, health: Health) -> FilesystemStore:

@@ -25,7 +25,8 @@ STATUSES = {
     "NAME_UNKNOWN": {404},
     "SIZE_INVALID": {400, 413},
     "UNAUTHORIZED": {401},
-    "DENIED": {403},
+    # 409 a tag that a rule fixes: of the codes that docker knows the one it prints best
+    "DENIED": {403, 409},
     # 400 no HTTP; 404 no endpoint; 415 an encoded body; 431 too many headers
     "UNSUPPORTED": {400, 404, 405, 415, 431},
     "TOOMANYREQUESTS": {429},
@@ -47,6 +48,9 @@ STATUSES = {
     "TOKEN_UNKNOWN": {404},
     "JOB_UNKNOWN": {404},
     "JOB_STATE_INVALID": {409},
+    "TAG_UNKNOWN": {404},
+    "TAG_NOT_RESTORED": {409},
+    "RULE_UNKNOWN": {404},
     "CLAIM_INVALID": {403},
     "LAST_ADMIN": {409},
     # 507 no room

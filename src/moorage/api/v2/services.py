@@ -15,6 +15,8 @@ from moorage.oci.names import RepositoryName
 from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.serving import BlobServer
 from moorage.registry.blobs.store import BlobStore
+from moorage.registry.images.platforms import PlatformReader
+from moorage.registry.pulls.counting import Pulls
 from moorage.registry.uploads.uploading import Uploads
 
 
@@ -32,6 +34,8 @@ class Services:
     gate: Gate
     exchanges: Exchanges
     visits: Visits
+    pulls: Pulls
+    platforms: PlatformReader
 
     def actor(self, request: Request) -> Actor:
         """Who a change is recorded as made by."""

@@ -62,11 +62,13 @@ INSERT INTO tag_event (repository, name, number, from_digest, to_digest, at, by)
         from_digest, to_digest, at, by
     FROM old_tag_event;
 DROP TABLE old_tag_event;
+CREATE INDEX tag_event_by_time ON tag_event (repository, at, name, number);
 
 -- Sorts a repository's tags as versions: see oci/versions.py, whose function this is.
 ALTER TABLE tag ADD COLUMN version_key TEXT NOT NULL DEFAULT '';
 UPDATE tag SET version_key = moorage_version_key(name);
 CREATE INDEX tag_by_version ON tag (repository, version_key, name);
+CREATE INDEX tag_by_time ON tag (repository, moved_at, name);
 
 -- A tag that no rule of retention may take.
 CREATE TABLE tag_pin (
@@ -85,6 +87,7 @@ CREATE TABLE pull (
     last_at     INTEGER NOT NULL,
     PRIMARY KEY (repository, reference)
 ) WITHOUT ROWID;
+CREATE INDEX pull_by_time ON pull (repository, last_at, reference) WHERE instr(reference, ':') = 0;
 
 -- Tags that stay where they are. `scope` is a pattern of repositories, as in a grant; `pattern` is of tags:
 -- a glob, or after "re:" an expression.
@@ -96,6 +99,9 @@ CREATE TABLE immutability_rule (
     created_by  TEXT    NOT NULL,
     UNIQUE (scope, pattern)
 );
+-- Those that may concern any namespace; the others are found by theirs.
+CREATE INDEX immutability_rule_wide ON immutability_rule (id)
+    WHERE instr(scope, '*') > 0 AND (instr(scope, '/') = 0 OR instr(scope, '*') < instr(scope, '/'));
 
 -- Which tags that match `pattern` are kept; the others go to the trash. NULL: says nothing of it. Until
 -- `in_effect_from` it keeps what it keeps, and takes nothing.

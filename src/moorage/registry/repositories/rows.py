@@ -43,6 +43,13 @@ def find_repository(tx: Transaction, name: RepositoryName) -> int | None:
     return None if row is None else int(row[0])
 
 
+def find_name(tx: Transaction, repository_id: int) -> RepositoryName:
+    """The name of a repository that there is."""
+    row = tx.one("SELECT name FROM repository WHERE id = ?", (repository_id,))
+    assert row is not None  # noqa: S101 - its id is the caller's
+    return RepositoryName(row[0])
+
+
 def ensure_repository(tx: Transaction, name: RepositoryName) -> int:
     """The id of a repository, which is made if it is not there."""
     found = find_repository(tx, name)

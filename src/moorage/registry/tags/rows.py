@@ -1,10 +1,32 @@
-"""The tables `tag` and `tag_event`, and all their SQL."""
+"""The tables `tag`, `tag_event` and `tag_pin`, and all their SQL."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.oci.digest import Algorithm, Digest
 from moorage.oci.names import Tag
 from moorage.oci.versions import version_key
+from moorage.registry.pulls import rows as pull_rows
+from moorage.registry.repositories.rows import find_name
+from moorage.registry.tags.immutability import check_may_change
+
+_READ_AT_ONCE = 1_000
+
+
+class TagEvent(NamedTuple):
+    """A move of a tag, the `number`th of its name from 1; None is nowhere. Digests are sha256.
+
+    `at` is in milliseconds since 1970-01-01 UTC.
+    """
+
+    name: Tag
+    number: int
+    from_digest: Digest | None
+    to_digest: Digest | None
+    at: int
+    by: str
 
 
 def find_target(tx: Transaction, repository_id: int, tag: Tag) -> tuple[Digest, Digest] | None:
@@ -26,8 +48,13 @@ def move(
     algorithm: Algorithm,
     moved_by: str,
 ) -> None:
-    """Point a tag to a manifest, of this sha256 digest; `algorithm` is the one it was pushed by."""
+    """Point a tag to a manifest, of this sha256 digest; `algorithm` is the one it was pushed by.
+
+    Raises TagImmutable (409) for one that is fixed to another.
+    """
     before = _find_sha256(tx, repository_id, tag)
+    if before is not None and before != digest:
+        check_may_change(tx, find_name(tx, repository_id), tag, "moved")
     tx.run(
         """
         INSERT INTO tag (repository, name, manifest, algorithm, moved_at, moved_by, version_key)
@@ -42,17 +69,25 @@ def move(
 
 
 def delete(tx: Transaction, repository_id: int, tag: Tag, moved_by: str) -> bool:
-    """Remove a tag; False when there is none."""
+    """Remove a tag; False when there is none. It stays pinned, should it come again.
+
+    Raises TagImmutable (409).
+    """
     before = _find_sha256(tx, repository_id, tag)
     if before is None:
         return False
+    check_may_change(tx, find_name(tx, repository_id), tag, "deleted")
+    pull_rows.forget(tx, repository_id, tag)
     tx.run("DELETE FROM tag WHERE repository = ? AND name = ?", (repository_id, tag))
     _record(tx, repository_id, tag, before, None, moved_by)
     return True
 
 
 def delete_all_of(tx: Transaction, repository_id: int, manifest_id: int, moved_by: str) -> list[Tag]:
-    """Remove every tag of a manifest; which they were."""
+    """Remove every tag of a manifest; which they were.
+
+    Raises TagImmutable (409), also for one of them.
+    """
     tags = [Tag(row[0]) for row in tx.all("SELECT name FROM tag WHERE manifest = ?", (manifest_id,))]
     for tag in tags:
         delete(tx, repository_id, tag, moved_by)
@@ -62,6 +97,8 @@ def delete_all_of(tx: Transaction, repository_id: int, manifest_id: int, moved_b
 def delete_all_in(tx: Transaction, repository_id: int) -> None:
     """Remove a repository's tags and all that is known of them; its manifests go after them."""
     tx.run("DELETE FROM tag WHERE repository = ?", (repository_id,))
+    tx.run("DELETE FROM tag_pin WHERE repository = ?", (repository_id,))
+    pull_rows.forget_all_in(tx, repository_id)
     tx.run("DELETE FROM tag_event WHERE repository = ?", (repository_id,))
 
 
@@ -89,3 +126,64 @@ async def list_tags(db: Database, repository_id: int, after: str, limit: int) ->
         (repository_id, after, limit),
     )
     return [Tag(row[0]) for row in rows]
+
+
+def iterate_tags(tx: Transaction, repository_id: int) -> Iterator[Tag]:
+    """All tags of a repository, some of them at a time."""
+    after = ""
+    while rows := tx.all(
+        "SELECT name FROM tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?",
+        (repository_id, after, _READ_AT_ONCE),
+    ):
+        yield from (Tag(row[0]) for row in rows)
+        after = rows[-1][0]
+
+
+_EVENT = "SELECT name, number, from_digest, to_digest, at, by FROM tag_event"
+_NUMBER_MAX = 2**63 - 1
+
+
+async def list_events(
+    db: Database, repository_id: int, tag: Tag, before: int | None, limit: int
+) -> list[TagEvent]:
+    """At most `limit` moves of a tag, the newest first; with `before` those of a lower number."""
+    rows = await db.all(
+        f"{_EVENT} WHERE repository = ? AND name = ? AND number < ? ORDER BY number DESC LIMIT ?",
+        (repository_id, tag, _NUMBER_MAX if before is None else before, limit),
+    )
+    return [TagEvent(*row) for row in rows]
+
+
+async def list_events_in(
+    db: Database, repository_id: int, before: tuple[int, str, int] | None, limit: int
+) -> list[TagEvent]:
+    """At most `limit` moves of all tags, the newest first; with `before` those after (at, name, number)."""
+    rows = await db.all(
+        f"{_EVENT} WHERE repository = ? AND (at, name, number) < (?, ?, ?)"
+        " ORDER BY at DESC, name DESC, number DESC LIMIT ?",
+        (repository_id, *(before or (_NUMBER_MAX, "", 0)), limit),
+    )
+    return [TagEvent(*row) for row in rows]
+
+
+def find_event_at(tx: Transaction, repository_id: int, tag: Tag, at: int) -> TagEvent | None:
+    """The last move of a tag up to a time."""
+    row = tx.one(
+        f"{_EVENT} WHERE repository = ? AND name = ? AND at <= ? ORDER BY number DESC LIMIT 1",
+        (repository_id, tag, at),
+    )
+    return None if row is None else TagEvent(*row)
+
+
+def pin(tx: Transaction, repository_id: int, tag: Tag, pinned_by: str) -> None:
+    """Let no rule of retention take a tag, whether it is pinned already or not."""
+    tx.run(
+        "INSERT INTO tag_pin (repository, name, pinned_at, pinned_by) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (repository, name) DO NOTHING",
+        (repository_id, tag, now_ms(), pinned_by),
+    )
+
+
+def unpin(tx: Transaction, repository_id: int, tag: Tag) -> bool:
+    """Let retention decide again; False when the tag was not pinned."""
+    return tx.run("DELETE FROM tag_pin WHERE repository = ? AND name = ?", (repository_id, tag)) > 0
