@@ -104,7 +104,9 @@ class _Named:
         self.rule = rule
         self._fits = compile_tag_pattern(rule.pattern)
         # what was pushed in the future, and what belongs to something else, takes no one's place
-        counted = [tag for tag in tags if tag.belongs == "itself" and tag.moved_at <= now_ms and self.names(tag)]
+        counted = [
+            tag for tag in tags if tag.belongs == "itself" and tag.moved_at <= now_ms and self.names(tag)
+        ]
         self.newest = self._find_newest(counted)
 
     def names(self, tag: TagState) -> bool:

@@ -18,15 +18,25 @@ _TURN: Final = 100
 async def find_leaving(
     db: Database, tags: Mapping[int, Sequence[TagState]], decisions: Mapping[str, Decision]
 ) -> dict[int, str]:
-    """The rows of the manifests that leave, each with the first tag that it leaves with."""
+    """The rows of the manifests that leave, each with the first tag that it leaves with.
+
+    In an order in which they can go: what keeps another is before it.
+    """
     leaving: dict[int, str] = {}
     waiting: dict[int, str] = {}
     for row, those in tags.items():
         if not any(decisions[tag.name].is_kept for tag in those):
             waiting[row] = those[0].name
-    keepers: dict[int, set[int]] = {}
+    # a signature's manifest need not say what it belongs to: its tag does
+    keepers = {
+        row: {tag.subject for tag in those if tag.subject is not None and tag.belongs == "served"}
+        for row, those in tags.items()
+        if row in waiting
+    }
+    known: set[int] = set()
     while True:
-        await _learn_keepers(db, [row for row in waiting if row not in keepers], keepers)
+        await _learn_keepers(db, [row for row in waiting if row not in known], keepers)
+        known |= waiting.keys()
         going = {row: tag for row, tag in waiting.items() if keepers[row] <= leaving.keys()}
         if not going:
             return leaving
@@ -40,7 +50,8 @@ async def find_leaving(
 
 async def _learn_keepers(db: Database, manifests: Sequence[int], keepers: dict[int, set[int]]) -> None:
     """By which served manifests others are kept: indexes they are in, subjects they belong to."""
-    keepers |= {row: set() for row in manifests}
+    for row in manifests:
+        keepers.setdefault(row, set())
     for some in rows.chunks(manifests):
         for row, keeper in await rows.list_parents(db, some) + await rows.list_subjects(db, some):
             keepers[row].add(keeper)

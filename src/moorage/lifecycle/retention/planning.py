@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from moorage.database import Database
+from moorage.identity.access.patterns import is_match
 from moorage.lifecycle.retention import rows
 from moorage.lifecycle.retention.deciding import Decision, Judge, TagState
 from moorage.lifecycle.retention.leaving import find_leaving, measure
@@ -16,7 +17,9 @@ from moorage.registry.tags.immutability import find_fixing
 from moorage.registry.tags.immutability_rows import ImmutabilityRule
 
 # tag ::= "sha256-" hex [ ".sig" | ".att" | ".sbom" ] ; cosign's; without an ending the list of referrers
-_OF_SUBJECT: Final = re.compile(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.(?:sig|att|sbom))?", re.ASCII)
+_OF_SUBJECT: Final = re.compile(
+    r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.(?:sig|att|sbom))?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Plan:
     """
 
     repository: RepositoryName
+    rules: Rules
     decisions: Sequence[Decision]
     leaving: dict[int, str] = field(default_factory=dict)
     frees_bytes: dict[str, int] = field(default_factory=dict)
@@ -49,12 +53,11 @@ class Plan:
         return [each for each in self.decisions if not each.is_kept]
 
 
-async def plan_repository(
-    db: Database, repository_id: int, repository: RepositoryName, rules: Rules
-) -> Plan:
-    """What the rules, those of this repository, come to at this moment. Reads only, a few rows at a time."""
+async def plan_repository(db: Database, repository_id: int, repository: RepositoryName, rules: Rules) -> Plan:
+    """What the rules come to in a repository at this moment. Reads only, a few rows at a time."""
     tags = await _read_tags(db, repository_id, repository, rules)
-    judge = Judge(tags, rules.retention, rules.now, rules.pulls_since)
+    concerning = [rule for rule in rules.retention if is_match(rule.scope, repository)]
+    judge = Judge(tags, concerning, rules.now, rules.pulls_since)
     decisions = {}
     for index, tag in enumerate(tags):
         decisions[tag.name] = judge.decide(tag)
@@ -64,7 +67,7 @@ async def plan_repository(
     leaving = await _follow(db, tags, decisions)
     ordered = [decisions[tag.name] for tag in tags]
     frees_bytes = await measure(db, leaving)
-    return Plan(repository, ordered, leaving, frees_bytes, judge.newest)
+    return Plan(repository, rules, ordered, leaving, frees_bytes, judge.newest)
 
 
 async def _read_tags(
@@ -109,9 +112,12 @@ def _state(
         row.version_key,
         fixed,
         # a referrer with a tag of its own, whose subject is gone, stands for itself
-        "served" if subject_id is not None and not (found and found[1])
-        else "trashed" if subject_id is not None
-        else "gone" if is_signature
+        "served"
+        if subject_id is not None and not (found and found[1])
+        else "trashed"
+        if subject_id is not None
+        else "gone"
+        if is_signature
         else "itself",
         subject_id if is_signature else None,
     )
@@ -132,10 +138,8 @@ async def _ask_for_children(db: Database, judge: Judge, decisions: dict[str, Dec
             decisions[name] = judge.decide(tag.pulled(pulled_at))
 
 
-async def _follow(
-    db: Database, tags: Sequence[TagState], decisions: dict[str, Decision]
-) -> dict[int, str]:
-    """Let signatures go with what they sign, and theirs with them; the manifests that leave, each with a tag."""
+async def _follow(db: Database, tags: Sequence[TagState], decisions: dict[str, Decision]) -> dict[int, str]:
+    """Let signatures go with what they sign, theirs with them; the manifests that leave, each with a tag."""
     signatures: dict[int, list[TagState]] = {}
     for tag in tags:
         if tag.belongs == "served" and tag.subject is not None and tag.fixed is None:

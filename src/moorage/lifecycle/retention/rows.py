@@ -192,10 +192,39 @@ async def find_pulled_children(db: Database, manifest: int) -> int | None:
     return None if row is None or row[0] is None else int(row[0])
 
 
+def is_served(tx: Transaction, manifest: int) -> bool:
+    """Whether a manifest is here and not in the trash."""
+    row = tx.one(
+        "SELECT 1 FROM manifest m WHERE m.id = ? AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = m.id)",
+        (manifest,),
+    )
+    return row is not None
+
+
+def is_needed(tx: Transaction, manifest: int) -> bool:
+    """Whether a served index needs a manifest, or a served subject has it belong to it."""
+    row = tx.one(
+        """
+        SELECT EXISTS (
+            SELECT 1 FROM manifest_reference p WHERE p.target = m.digest AND p.repository = m.repository
+            AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = p.manifest)
+        ) OR EXISTS (
+            SELECT 1 FROM manifest s WHERE s.repository = m.repository AND s.digest = m.subject
+            AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = s.id)
+        ) OR EXISTS (
+            SELECT 1 FROM manifest s WHERE s.repository = m.repository AND s.sha512 = m.subject
+            AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = s.id)
+        ) FROM manifest m WHERE m.id = ?
+        """,
+        (manifest,),
+    )
+    return row is not None and bool(row[0])
+
+
 async def find_manifests(
     db: Database, repository_id: int, digests: Sequence[str]
 ) -> dict[str, tuple[int, bool]]:
-    """Of digests of either algorithm, the row of the manifest that is here, and whether it is in the trash."""
+    """Of digests of either algorithm, the row of the manifest here, and whether it is in the trash."""
     found: dict[str, tuple[int, bool]] = {}
     for some in chunks(digests):
         for column in ("digest", "sha512"):

@@ -1,13 +1,12 @@
 """Rules: what one says, who may make one, and from when it counts."""
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final, NamedTuple
 
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.errors import Denied, FieldInvalid, RuleUnknown
-from moorage.identity.access.patterns import check_pattern, is_match
+from moorage.identity.access.patterns import check_pattern
 from moorage.identity.callers.caller import Caller
 from moorage.identity.managing.grants import may_administer
 from moorage.lifecycle.retention import rows
@@ -83,11 +82,6 @@ async def delete_rule(db: Database, caller: Caller, actor: Actor, rule_id: int) 
     await db.write(work)
 
 
-def keep_matching(rules: Iterable[RetentionRule], repository: str) -> list[RetentionRule]:
-    """The rules of a repository, the oldest first."""
-    return [rule for rule in rules if is_match(rule.scope, repository)]
-
-
 def _ms(age: timedelta | None) -> int | None:
     return None if age is None else int(age.total_seconds() * 1000)
 
@@ -103,5 +97,3 @@ def _check(keeps: Keeps) -> None:
     for field, age in (("keep_pushed", keeps.pushed), ("keep_pulled", keeps.pulled)):
         if age is not None and not AGE_MIN <= age <= AGE_MAX:
             raise FieldInvalid(field=field, reason="want 1h to 36500d")
-
-

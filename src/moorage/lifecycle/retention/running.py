@@ -1,68 +1,115 @@
 """Doing what the rules say, as a job: repository by repository, a few manifests in each transaction.
 
-Each is looked at again in the transaction that takes it: what was pushed, pulled, pinned or deleted since the
-plan, or a rule that came or went, makes the plan void; another is made then, a few times at most. A worker
-that is killed leaves nothing half done, and the next one plans anew.
+A worker that is killed leaves nothing half done, and the next one plans anew.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
 from moorage.config import DeleteSettings
 from moorage.database import Database, Transaction
-from moorage.errors import TagImmutable
-from moorage.identity.access.patterns import is_match
+from moorage.errors import NameUnknown
+from moorage.identity.access.patterns import covers, is_match
 from moorage.lifecycle.garbage.timing import trusted_now_ms
 from moorage.lifecycle.retention import rows
-from moorage.lifecycle.retention.deciding import Decision
 from moorage.lifecycle.retention.planning import Plan, Rules, plan_repository
-from moorage.lifecycle.retention.rows import RetentionRule
-from moorage.lifecycle.retention.rules import keep_matching
-from moorage.oci.names import RepositoryName, Tag
+from moorage.lifecycle.retention.removing import Batch, PlanVoid, Removed, order
+from moorage.oci.names import RepositoryName
 from moorage.records.audit.rows import Actor, record
+from moorage.records.jobs.rows import enqueue
 from moorage.records.jobs.running import Running
-from moorage.registry.repositories.rows import find_repository, get_repository, list_repositories
+from moorage.registry.repositories.rows import get_repository, list_repositories
 from moorage.registry.tags import immutability_rows
-from moorage.registry.tags import rows as tag_rows
-from moorage.registry.trash.deleting import put_in_trash
 
 KIND: Final = "retention"
 _AT_ONCE: Final = 20
 _PLANS_MAX: Final = 3
 _NAMES_AT_ONCE: Final = 500
+_RULES_MAX: Final = 1_000_000
 
 log = structlog.get_logger()
 
 
-class PlanVoid(Exception):
-    """Something that the plan rests on is not so any more."""
+async def read_rules(db: Database) -> Rules:
+    """All rules as they are now, and what time it is, by a clock that no jump hastens."""
+    return Rules(
+        await rows.list_rules(db),
+        await immutability_rows.list_rules(db, 0, _RULES_MAX),
+        await rows.read_pulls_since(db),
+        await db.write(trusted_now_ms),
+    )
+
+
+def begun(rules: Rules, scope: str) -> Rules:
+    """The rules as a run that is asked for over this pattern finds them: those that lie in it in effect."""
+    return replace(
+        rules,
+        retention=[
+            rule._replace(in_effect_from=min(rule.in_effect_from, rules.now))
+            if covers(scope, rule.scope)
+            else rule
+            for rule in rules.retention
+        ],
+    )
+
+
+async def has_rules(db: Database) -> bool:
+    """Whether there is any rule to follow."""
+    return bool(await rows.list_rules(db, 0, 1))
+
+
+async def list_ruled(
+    db: Database, scope: str, rules: Rules, after: str = ""
+) -> AsyncIterator[RepositoryName]:
+    """The repositories of a pattern that a rule concerns, bytewise after `after`, in order."""
+    scopes = sorted({rule.scope for rule in rules.retention})
+    while scopes:
+        names = await list_repositories(db, after, _NAMES_AT_ONCE)
+        for name in names:
+            if is_match(scope, name) and any(is_match(each, name) for each in scopes):
+                yield RepositoryName(name)
+        if len(names) < _NAMES_AT_ONCE:
+            return
+        after = names[-1]
+        await asyncio.sleep(0)
+
+
+async def ask_for_run(db: Database, scope: str, asked_by: Actor) -> int:
+    """Queue a run over the repositories of a pattern; the job. Rules that lie in it are in effect from now.
+
+    Who asks has `admin` on all that the pattern names.
+    """
+
+    def work(tx: Transaction) -> int:
+        now = trusted_now_ms(tx)
+        for rule in rows.read_rules(tx):
+            if covers(scope, rule.scope) and rows.put_in_effect(tx, rule.id, now):
+                record(tx, asked_by, "retention.begin", rule.scope, detail=f"rule {rule.id}")
+        record(tx, asked_by, "retention.run", scope)
+        return enqueue(tx, KIND, {"scope": scope}, asked_by.name, key=f"{KIND} {scope}")
+
+    return await db.write(work)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What was done: tags that are gone, manifests in the trash, bytes that leave the disk in time."""
+    """What was done. `unfinished`: repositories in which too much happened at the time."""
 
     repositories: int = 0
     tags: int = 0
     manifests: int = 0
     frees_bytes: int = 0
     unfinished: int = 0
-    """Repositories in which something was always happening: the next run has them."""
 
-
-async def read_rules(db: Database) -> Rules:
-    """All rules as they are now, and what time it is, by a clock that no jump hastens."""
-    now = await db.write(trusted_now_ms)
-    return Rules(
-        await rows.list_rules(db),
-        await immutability_rows.list_rules(db, 0, 1_000_000),
-        await rows.read_pulls_since(db),
-        now,
-    )
+    def add(self, removed: Removed) -> None:
+        """Count what was removed too."""
+        self.tags += removed.tags
+        self.manifests += removed.manifests
+        self.frees_bytes += removed.frees_bytes
 
 
 class Retention:
@@ -76,12 +123,12 @@ class Retention:
         """Remove what no rule keeps; what came of it."""
         if not self._settings.enabled:
             return {"refused": "deleting is switched off (delete.enabled)"}
-        scope = str(running.arguments.get("scope", "*"))
         done = Outcome()
-        async for repository in list_ruled(self._db, scope):
+        scope = str(running.arguments.get("scope", "*"))
+        async for repository in list_ruled(self._db, scope, await read_rules(self._db)):
+            await running.say(done.tags, None, "tags", repository)
             await self._clear(repository, running, done)
             done.repositories += 1
-            await running.say(done.tags, None, "tags", repository)
         return {
             "repositories": done.repositories,
             "tags": done.tags,
@@ -91,47 +138,29 @@ class Retention:
         }
 
     async def _clear(self, repository: RepositoryName, running: Running, done: Outcome) -> None:
+        """Plan and carry out; again, where what the plan rests on has changed meanwhile."""
         for _ in range(_PLANS_MAX):
+            rules = await read_rules(self._db)
             try:
-                await self._carry_out(repository, running, done)
+                repository_id = await get_repository(self._db, repository)
+            except NameUnknown:
+                # deleted or renamed meanwhile
+                return
+            plan = await plan_repository(self._db, repository_id, repository, rules)
+            try:
+                await self._carry_out(repository_id, plan, running, done)
             except PlanVoid:
                 continue
             return
         done.unfinished += 1
 
-    async def _carry_out(self, repository: RepositoryName, running: Running, done: Outcome) -> None:
+    async def _carry_out(self, repository_id: int, plan: Plan, running: Running, done: Outcome) -> None:
         """Raises PlanVoid."""
-        rules = await read_rules(self._db)
-        concerning = keep_matching(rules.retention, repository)
-        repository_id = await _find(self._db, repository)
-        if repository_id is None or not concerning:
-            return
-        narrowed = Rules(concerning, rules.immutability, rules.pulls_since, rules.now)
-        plan = await plan_repository(self._db, repository_id, repository, narrowed)
         works = order(plan)
         for start in range(0, len(works), _AT_ONCE):
-            some = works[start : start + _AT_ONCE]
-            batch = Batch(repository_id, plan, rules, some, self._settings.grace_ms)
-            removed = await self._db.write(batch.work)
-            done.tags += removed.tags
-            done.manifests += removed.manifests
-            done.frees_bytes += removed.frees_bytes
-            await running.say(done.tags, None, "tags", repository)
+            batch = Batch(repository_id, plan, works[start : start + _AT_ONCE], self._settings.grace_ms)
+            done.add(await self._db.write(batch.remove))
+            await running.say(done.tags, None, "tags", plan.repository)
             await asyncio.sleep(0)
         if works:
-            log.info("retention_done", repository=repository, tags=len(plan.removed))
-
-
-async def list_ruled(db: Database, scope: str):  # noqa: ANN201
-    """The repositories of a pattern that a rule concerns."""
-    scopes = sorted({rule.scope for rule in await rows.list_rules(db)})
-    after = ""
-    while scopes:
-        names = await list_repositories(db, after, _NAMES_AT_ONCE)
-        for name in names:
-            if is_match(scope, name) and any(is_match(each, name) for each in scopes):
-                yield RepositoryName(name)
-        if len(names) < _NAMES_AT_ONCE:
-            return
-        after = names[-1]
-        await asyncio.sleep(0)
+            log.info("tags_retired", repository=plan.repository, tags=len(plan.removed))
