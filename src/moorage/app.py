@@ -199,7 +199,7 @@ def _open(
     """Ports and use cases over a data folder. `operator`: who each caller is, where no one else comes in."""
     db = sqlite.SqliteDatabase(settings.storage.database, health)
     store = _store(settings, health)
-    uploads = Uploads(db, store, threads, settings.uploads)
+    uploads = Uploads(db, store, threads, settings.uploads, settings.delete.delay_ms)
     second_digests = SecondDigests(db, store, threads)
     passwords = Passwords(turns)
     callers = Callers(db, passwords, attempts)
@@ -211,7 +211,7 @@ def _open(
         may_use_password_in_plain=settings.server.insecure_passwords,
         operator=operator,
     )
-    blobs = BlobServer(db, store, threads, second_digests)
+    blobs = BlobServer(db, store, threads, second_digests, settings.delete.delay_ms)
     issuers = HttpIssuers(settings.oidc)
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)

@@ -76,7 +76,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("PATCH", "/repositories/{name...}"): Row(
         "404 409 403 403 409 403", make_repository, {"name": "alice/kept"}
     ),
-    ("DELETE", "/repositories/{name...}"): Row("404 204 403 403 204 403", make_repository),
+    ("DELETE", "/repositories/{name...}"): Row("404 200 403 403 200 403", make_repository),
     ("GET", "/grants"): Row(ALL, "/grants"),
     ("POST", "/grants"): Row(
         "403 404 403 403 404 403",

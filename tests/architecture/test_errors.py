@@ -26,6 +26,7 @@ STATUSES = {
     "SIZE_INVALID": {400, 413},
     "UNAUTHORIZED": {401},
     # 409 a tag that a rule fixes: of the codes that docker knows the one it prints best
+    # 409 what is protected
     "DENIED": {403, 409},
     # 400 no HTTP; 404 no endpoint; 415 an encoded body; 431 too many headers
     "UNSUPPORTED": {400, 404, 405, 415, 431},
@@ -45,6 +46,8 @@ STATUSES = {
     "GROUP_UNKNOWN": {404},
     "NAMESPACE_UNKNOWN": {404},
     "GRANT_UNKNOWN": {404},
+    "DELETION_UNKNOWN": {404},
+    "CONTENT_GONE": {409},
     "TOKEN_UNKNOWN": {404},
     "JOB_UNKNOWN": {404},
     "JOB_STATE_INVALID": {409},

@@ -75,7 +75,7 @@ MAY_IMPORT = {
         "registry.repositories",
         *BENEATH,
     ),
-    "registry.removal": ("registry", *BENEATH),
+    "registry.trash": ("registry", *BENEATH),
     "lifecycle": ("registry", *BENEATH),
     "storage": ("registry", "oci", *GROUND),
     "databases": ("oci", *GROUND),

@@ -13,7 +13,7 @@ from moorage.lifecycle.retention.deciding import Decision, Judge, TagState
 from moorage.lifecycle.retention.leaving import find_leaving, measure
 from moorage.lifecycle.retention.rows import RetentionRule, TagRow
 from moorage.oci.names import RepositoryName
-from moorage.registry.tags.immutability import find_fixing
+from moorage.registry.tags.immutability import find_fixing, read_rules_for
 from moorage.registry.tags.immutability_rows import ImmutabilityRule
 
 # tag ::= "sha256-" hex [ ".sig" | ".att" | ".sbom" ] ; cosign's; without an ending the list of referrers
@@ -27,7 +27,6 @@ class Rules:
     """All that decides. `pulls_since`: from when on pulls are known of; times in ms since 1970-01-01 UTC."""
 
     retention: Sequence[RetentionRule]
-    immutability: Sequence[ImmutabilityRule]
     pulls_since: int
     now: int
 
@@ -42,6 +41,7 @@ class Plan:
 
     repository: RepositoryName
     rules: Rules
+    immutability: Sequence[ImmutabilityRule]
     decisions: Sequence[Decision]
     leaving: dict[int, str] = field(default_factory=dict)
     frees_bytes: dict[str, int] = field(default_factory=dict)
@@ -55,7 +55,8 @@ class Plan:
 
 async def plan_repository(db: Database, repository_id: int, repository: RepositoryName, rules: Rules) -> Plan:
     """What the rules come to in a repository at this moment. Reads only, a few rows at a time."""
-    tags = await _read_tags(db, repository_id, repository, rules)
+    fixing = await read_rules_for(db, repository)
+    tags = await _read_tags(db, repository_id, repository, fixing)
     concerning = [rule for rule in rules.retention if is_match(rule.scope, repository)]
     judge = Judge(tags, concerning, rules.now, rules.pulls_since)
     decisions = {}
@@ -67,11 +68,11 @@ async def plan_repository(db: Database, repository_id: int, repository: Reposito
     leaving = await _follow(db, tags, decisions)
     ordered = [decisions[tag.name] for tag in tags]
     frees_bytes = await measure(db, leaving)
-    return Plan(repository, rules, ordered, leaving, frees_bytes, judge.newest)
+    return Plan(repository, rules, fixing, ordered, leaving, frees_bytes, judge.newest)
 
 
 async def _read_tags(
-    db: Database, repository_id: int, repository: RepositoryName, rules: Rules
+    db: Database, repository_id: int, repository: RepositoryName, fixing: Sequence[ImmutabilityRule]
 ) -> list[TagState]:
     read: list[TagRow] = []
     while True:
@@ -82,7 +83,7 @@ async def _read_tags(
         await asyncio.sleep(0)
     belongings = {row.name: subject for row in read if (subject := _subject_of(row)) is not None}
     subjects = await rows.find_manifests(db, repository_id, list(dict.fromkeys(belongings.values())))
-    return [_state(row, repository, rules, belongings.get(row.name), subjects) for row in read]
+    return [_state(row, repository, fixing, belongings.get(row.name), subjects) for row in read]
 
 
 def _subject_of(row: TagRow) -> str | None:
@@ -94,12 +95,12 @@ def _subject_of(row: TagRow) -> str | None:
 def _state(
     row: TagRow,
     repository: RepositoryName,
-    rules: Rules,
+    fixing: Sequence[ImmutabilityRule],
     subject: str | None,
     subjects: dict[str, tuple[int, bool]],
 ) -> TagState:
-    fixing = find_fixing(rules.immutability, repository, row.name)
-    fixed = "pinned" if row.is_pinned else None if fixing is None else f"immutable by rule {fixing.id}"
+    rule = find_fixing(fixing, repository, row.name)
+    fixed = "pinned" if row.is_pinned else None if rule is None else f"immutable by rule {rule.id}"
     found = None if subject is None else subjects.get(subject)
     # a list of referrers is of what it lists, not of itself
     subject_id = None if found is None or found[0] == row.manifest else found[0]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from moorage.clock import now_ms
 from moorage.database import Transaction
+from moorage.identity.access.patterns import is_match, namespace_of
 from moorage.lifecycle.retention import rows
 from moorage.lifecycle.retention.deciding import Decision
 from moorage.lifecycle.retention.planning import Plan, tags_by_manifest
@@ -16,6 +17,7 @@ from moorage.records.audit.rows import Actor, record
 from moorage.registry.repositories.rows import find_repository
 from moorage.registry.tags import immutability_rows
 from moorage.registry.tags import rows as tag_rows
+from moorage.registry.tags.immutability_rows import ImmutabilityRule
 from moorage.registry.trash.deleting import put_in_trash
 
 
@@ -86,11 +88,16 @@ class Batch:
         plan, rules = self.plan, self.plan.rules
         if (
             rows.read_rules(tx) != rules.retention
-            or immutability_rows.read_rules(tx) != rules.immutability
+            or self._read_fixing(tx) != plan.immutability
             or find_repository(tx, plan.repository) != self.repository_id
             or rows.count_tags(tx, self.repository_id, plan.newest) != len(plan.newest)
         ):
             raise PlanVoid
+
+    def _read_fixing(self, tx: Transaction) -> list[ImmutabilityRule]:
+        name = self.plan.repository
+        near = immutability_rows.read_rules_near(tx, namespace_of(name))
+        return [rule for rule in near if is_match(rule.scope, name)]
 
     def _check(self, tx: Transaction, work: Work) -> None:
         """The manifest's tags, of which none may have come, gone, moved, or been pinned or pulled."""

@@ -23,13 +23,11 @@ from moorage.records.audit.rows import Actor, record
 from moorage.records.jobs.rows import enqueue
 from moorage.records.jobs.running import Running
 from moorage.registry.repositories.rows import get_repository, list_repositories
-from moorage.registry.tags import immutability_rows
 
 KIND: Final = "retention"
 _AT_ONCE: Final = 20
 _PLANS_MAX: Final = 3
 _NAMES_AT_ONCE: Final = 500
-_RULES_MAX: Final = 1_000_000
 
 log = structlog.get_logger()
 
@@ -38,7 +36,6 @@ async def read_rules(db: Database) -> Rules:
     """All rules as they are now, and what time it is, by a clock that no jump hastens."""
     return Rules(
         await rows.list_rules(db),
-        await immutability_rows.list_rules(db, 0, _RULES_MAX),
         await rows.read_pulls_since(db),
         await db.write(trusted_now_ms),
     )

@@ -60,7 +60,10 @@ def look(tx: Transaction, manifest: int) -> Untied | None:
         """,
         (manifest,),
     )
-    return None if row is None else Untied(*row[:3], *map(bool, row[3:6]), row[6])
+    if row is None:
+        return None
+    *names, is_tagged, is_in_trash, is_needed, used_at = row
+    return Untied(*names, bool(is_tagged), bool(is_in_trash), bool(is_needed), used_at)
 
 
 def forget(tx: Transaction, manifest: int) -> None:
