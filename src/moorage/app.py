@@ -18,7 +18,7 @@ from moorage.api.gate import Gate
 from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2.services import Services
-from moorage.config import JobSettings, Settings
+from moorage.config import Settings
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
@@ -30,7 +30,9 @@ from moorage.identity.federation.exchanging import Exchanges
 from moorage.identity.federation.visiting import Visits
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.issuers.client import HttpIssuers
+from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.sweep import Sweep
+from moorage.lifecycle.untagged import clearing as untagged
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
 from moorage.records.jobs.scheduling import Scheduled
@@ -41,6 +43,7 @@ from moorage.registry.images.platforms import PlatformReader
 from moorage.registry.pulls.counting import Pulls
 from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
+from moorage.schedule import read_schedule
 from moorage.storage.filesystem import FilesystemStore
 from moorage.web.routes import PAGES
 from moorage.web.trust import TrustPages
@@ -110,7 +113,7 @@ async def open_worker(settings: Settings, health: Health) -> AsyncIterator[Work]
     data = settings.storage.data
     try:
         yield Work(
-            JobWorker(opened.db, data, _handlers(opened), _schedules(settings.jobs), settings.jobs),
+            JobWorker(opened.db, data, _handlers(opened), _schedules(opened), settings.jobs),
             Sweep(data / "sweep.lock", opened.db, opened.services.uploads, opened.second_digests),
         )
     finally:
@@ -232,14 +235,24 @@ def _open(
     return _Opened(services, db, second_digests, issuers, threads)
 
 
-def _handlers(opened: _Opened) -> Mapping[str, Handler]:  # noqa: ARG001 - whoever adds a kind needs it
+def _handlers(opened: _Opened) -> Mapping[str, Handler]:
     """Who does the work of each kind of job."""
-    return {}
+    db, settings = opened.db, opened.services.settings
+    return {
+        retention.KIND: retention.Retention(db, settings.delete).run,
+        untagged.KIND: untagged.Untagged(db, settings.delete, settings.retention.untagged).run,
+    }
 
 
-def _schedules(jobs: JobSettings) -> Mapping[str, Scheduled]:  # noqa: ARG001 - whoever adds a kind needs it
+def _schedules(opened: _Opened) -> Mapping[str, Scheduled]:
     """Which kinds of job are asked for again and again."""
-    return {}
+    settings = opened.services.settings
+    jobs = settings.jobs
+    leaving = untagged.Untagged(opened.db, settings.delete, settings.retention.untagged)
+    return {
+        retention.KIND: Scheduled(read_schedule(jobs.retention), retention.has_rules),
+        untagged.KIND: Scheduled(read_schedule(jobs.untagged), leaving.is_due),
+    }
 
 
 async def _make_key(db: sqlite.SqliteDatabase) -> None:

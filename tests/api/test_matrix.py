@@ -37,6 +37,11 @@ def make_job(tx: Transaction) -> None:
     rows.end(tx, job, "a worker", "done")
 
 
+def make_retention_rule(owner: Person) -> str:
+    made = owner.post("/retention/rules", scope="alice/*", pattern="x", keep_newest=1)
+    return f"/retention/rules/{made['id']}"
+
+
 class Row(NamedTuple):
     """What each caller but the first two is answered. Where one is let in, little or nothing is changed."""
 
@@ -77,6 +82,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
         "404 409 403 403 409 403", make_repository, {"name": "alice/kept"}
     ),
     ("DELETE", "/repositories/{name...}"): Row("404 200 403 403 200 403", make_repository),
+    ("GET", "/retention/plan"): Row("404 200 200 200 200 200", "/retention/plan?scope=alice/kept"),
     ("GET", "/grants"): Row(ALL, "/grants"),
     ("POST", "/grants"): Row(
         "403 404 403 403 404 403",
@@ -99,6 +105,13 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/jobs/{id}"): Row("404 200 200 200 200 404", "/jobs/1"),
     ("POST", "/jobs/{id}/cancel"): Row(ADMINS_ONLY.format(409), "/jobs/1/cancel"),
     ("POST", "/jobs/{id}/retry"): Row(ADMINS_ONLY.format(409), "/jobs/1/retry"),
+    ("GET", "/retention/rules"): Row(ALL, "/retention/rules"),
+    ("POST", "/retention/rules"): Row(
+        "400 400 400 400 400 400", "/retention/rules", {"scope": "alice/*", "pattern": "*"}
+    ),
+    ("GET", "/retention/rules/{id}"): Row("404 200 404 200 200 404", make_retention_rule),
+    ("DELETE", "/retention/rules/{id}"): Row("404 204 404 403 204 404", make_retention_rule),
+    ("POST", "/retention/runs"): Row("403 202 403 403 202 403", "/retention/runs", {"scope": "alice/*"}),
     ("GET", "/openapi.json"): Row(ALL, "/openapi.json"),
 }
 

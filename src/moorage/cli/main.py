@@ -19,6 +19,7 @@ from moorage.cli.manage import (
     keys,
     namespaces,
     repositories,
+    retention,
     tokens,
     users,
 )
@@ -43,6 +44,7 @@ app.add_typer(users.app, name="user")
 app.add_typer(groups.app, name="group")
 app.add_typer(namespaces.app, name="namespace")
 app.add_typer(repositories.app, name="repository")
+app.add_typer(retention.app, name="retention")
 app.add_typer(grants.app, name="grant")
 app.add_typer(tokens.app, name="token")
 app.add_typer(access.app, name="access")

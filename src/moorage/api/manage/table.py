@@ -14,6 +14,7 @@ from moorage.api.manage import (
     keys,
     namespaces,
     repositories,
+    retention,
     tokens,
     whoami,
 )
@@ -363,6 +364,7 @@ TABLE: Final = (
     *_GRANTS,
     *_TOKENS,
     *_RECORDS,
+    *retention.ROUTES,
     *_JOBS,
     Route("GET", "/openapi.json", show_document, Needs.NOTHING, dict[str, Any], "This document."),
 )

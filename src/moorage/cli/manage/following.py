@@ -9,12 +9,10 @@ import typer
 
 from moorage.cli.manage.client import Fact, Unreachable
 from moorage.cli.manage.session import Session
-from moorage.cli.manage.showing import shown
+from moorage.cli.manage.showing import shown, shown_bytes
 
 _LOOK_EVERY_S = 0.5
 _LINE_EVERY_S = 5.0
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_STEP = 1024
 
 Seen = Callable[[Fact], None]
 
@@ -136,9 +134,4 @@ def how_far(job: Fact) -> str:
 
 
 def _amount(number: int, unit: str) -> str:
-    if unit != "bytes":
-        return f"{number:,} {unit}"
-    size, index = float(number), 0
-    while size >= _STEP and index < len(_UNITS) - 1:
-        size, index = size / _STEP, index + 1
-    return f"{number} B" if index == 0 else f"{size:.1f} {_UNITS[index]}"
+    return shown_bytes(number) if unit == "bytes" else f"{number:,} {unit}"

@@ -62,8 +62,8 @@ def look(tx: Transaction, manifest: int) -> Untied | None:
     )
     if row is None:
         return None
-    *names, is_tagged, is_in_trash, is_needed, used_at = row
-    return Untied(*names, bool(is_tagged), bool(is_in_trash), bool(is_needed), used_at)
+    row_id, repository_id, name, is_tagged, is_in_trash, is_needed, used_at = row
+    return Untied(row_id, repository_id, name, bool(is_tagged), bool(is_in_trash), bool(is_needed), used_at)
 
 
 def forget(tx: Transaction, manifest: int) -> None:
