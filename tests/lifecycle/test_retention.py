@@ -13,7 +13,7 @@ from moorage.lifecycle.renaming import rename_repository
 from moorage.lifecycle.retention import rows
 from moorage.lifecycle.retention.planning import Plan, plan_repository
 from moorage.lifecycle.retention.removing import Batch, PlanVoid, order
-from moorage.lifecycle.retention.running import KIND, Retention, ask_for_run, begun, read_rules
+from moorage.lifecycle.retention.running import ALL_BEGUN, KIND, Retention, ask_for_run, read_rules
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor
@@ -75,7 +75,7 @@ class Registry:
         return made.id
 
     async def plan(self, repository: RepositoryName = REPOSITORY) -> Plan:
-        rules = begun(await read_rules(self.db), "*")
+        rules = await read_rules(self.db, ALL_BEGUN)
         return await plan_repository(self.db, await get_repository(self.db, repository), repository, rules)
 
     async def run(self, scope: str = "*") -> Any:
@@ -340,11 +340,25 @@ async def test_new_rule_waits_until_it_is_asked_to_begin_d21(there: Registry) ->
     assert await there.tags() == ["1", "2"]
     assert going(await there.plan()) == ["1"]
 
-    await ask_for_run(there.db, str(OTHER), ALICE)
+    await run_job(there.db, KIND, Retention(there.db, Settings().delete).run, scope="*", begun_to=1)
+    assert await there.tags() == ["2"]
+
+
+async def test_rule_begins_for_the_schedule_when_a_run_of_all_it_names_is_asked_for(there: Registry) -> None:
+    await there.push("1")
+    await there.push("2")
+    await there.rule(keep_newest=1, in_effect_from=there.clock.now_ns // 1_000_000 + DAY_MS)
+
+    async def ask(scope: str) -> None:
+        """And let the job that comes of it be lost: only the schedule's is run."""
+        await ask_for_run(there.db, scope, ALICE)
+        await there.db.write(lambda tx: tx.run("DELETE FROM job"))
+
+    await ask(str(REPOSITORY))
     await there.run()
     assert await there.tags() == ["1", "2"]
 
-    await ask_for_run(there.db, "team/*", ALICE)
+    await ask("team/*")
     await there.run()
     assert await there.tags() == ["2"]
 
@@ -506,7 +520,7 @@ async def test_plan_is_made_anew_where_it_became_void(there: Registry) -> None:
         await there.push(each)
     await there.rule(keep_newest=2)
     remove = Batch.remove
-    happened = []
+    happened: list[bool] = []
 
     def interfere(batch: Batch, tx: Transaction) -> Any:
         if not happened:

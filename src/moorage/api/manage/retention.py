@@ -80,7 +80,7 @@ class PlannedTag(Struct, frozen=True):
 
 
 class RunAsked(Struct, frozen=True, forbid_unknown_fields=True):
-    """Over which repositories to follow the rules now; those that lie in the pattern wait no longer."""
+    """Over which repositories to follow the rules now, also those that wait; those of it wait no longer."""
 
     scope: Pattern
 
@@ -147,7 +147,7 @@ async def plan(ask: Ask[None, PlanQuery]) -> Page[PlannedTag]:
     """What a run over these repositories would do now, tag by tag."""
     db, query = ask.services.db, ask.query
     scope = check_pattern(query.scope)
-    found = running.begun(await running.read_rules(db), scope)
+    found = await running.read_rules(db, running.ALL_BEGUN)
     planned: list[PlannedTag] = []
     if is_repository_name(scope):
         if not await ask.services.gate.may(ask.caller, scope, "pull"):

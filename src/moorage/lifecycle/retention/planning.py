@@ -24,11 +24,23 @@ _OF_SUBJECT: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All that decides. `pulls_since`: from when on pulls are known of; times in ms since 1970-01-01 UTC."""
+    """All that decides. `pulls_since`: from when on pulls are known of; times in ms since 1970-01-01 UTC.
+
+    `begun_to`: rules up to this one are taken to be in effect, whether or not they wait.
+    """
 
     retention: Sequence[RetentionRule]
     pulls_since: int
     now: int
+    begun_to: int = 0
+
+    def concerning(self, repository: str) -> list[RetentionRule]:
+        """Those of a repository, as they are in effect."""
+        return [
+            rule._replace(in_effect_from=0) if rule.id <= self.begun_to else rule
+            for rule in self.retention
+            if is_match(rule.scope, repository)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +69,7 @@ async def plan_repository(db: Database, repository_id: int, repository: Reposito
     """What the rules come to in a repository at this moment. Reads only, a few rows at a time."""
     fixing = await read_rules_for(db, repository)
     tags = await _read_tags(db, repository_id, repository, fixing)
-    concerning = [rule for rule in rules.retention if is_match(rule.scope, repository)]
-    judge = Judge(tags, concerning, rules.now, rules.pulls_since)
+    judge = Judge(tags, rules.concerning(repository), rules.now, rules.pulls_since)
     decisions = {}
     for index, tag in enumerate(tags):
         decisions[tag.name] = judge.decide(tag)

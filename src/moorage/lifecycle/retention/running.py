@@ -5,7 +5,7 @@ A worker that is killed leaves nothing half done, and the next one plans anew.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -25,6 +25,7 @@ from moorage.records.jobs.running import Running
 from moorage.registry.repositories.rows import get_repository, list_repositories
 
 KIND: Final = "retention"
+ALL_BEGUN: Final = 1 << 62
 _AT_ONCE: Final = 20
 _PLANS_MAX: Final = 3
 _NAMES_AT_ONCE: Final = 500
@@ -32,25 +33,16 @@ _NAMES_AT_ONCE: Final = 500
 log = structlog.get_logger()
 
 
-async def read_rules(db: Database) -> Rules:
-    """All rules as they are now, and what time it is, by a clock that no jump hastens."""
+async def read_rules(db: Database, begun_to: int = 0) -> Rules:
+    """All rules as they are now, and what time it is, by a clock that no jump hastens.
+
+    `begun_to`: as `Rules` has it; `ALL_BEGUN` for a plan.
+    """
     return Rules(
         await rows.list_rules(db),
         await rows.read_pulls_since(db),
         await db.write(trusted_now_ms),
-    )
-
-
-def begun(rules: Rules, scope: str) -> Rules:
-    """The rules as a run that is asked for over this pattern finds them: those that lie in it in effect."""
-    return replace(
-        rules,
-        retention=[
-            rule._replace(in_effect_from=min(rule.in_effect_from, rules.now))
-            if covers(scope, rule.scope)
-            else rule
-            for rule in rules.retention
-        ],
+        begun_to,
     )
 
 
@@ -76,18 +68,20 @@ async def list_ruled(
 
 
 async def ask_for_run(db: Database, scope: str, asked_by: Actor) -> int:
-    """Queue a run over the repositories of a pattern; the job. Rules that lie in it are in effect from now.
+    """Queue a run over the repositories of a pattern; the job. It follows rules that still wait, too.
 
-    Who asks has `admin` on all that the pattern names.
+    Those that lie in the pattern are in effect from now. Who asks has `admin` on all that it names.
     """
 
     def work(tx: Transaction) -> int:
         now = trusted_now_ms(tx)
-        for rule in rows.read_rules(tx):
+        rules = rows.read_rules(tx)
+        for rule in rules:
             if covers(scope, rule.scope) and rows.put_in_effect(tx, rule.id, now):
                 record(tx, asked_by, "retention.begin", rule.scope, detail=f"rule {rule.id}")
         record(tx, asked_by, "retention.run", scope)
-        return enqueue(tx, KIND, {"scope": scope}, asked_by.name, key=f"{KIND} {scope}")
+        arguments = {"scope": scope, "begun_to": max((rule.id for rule in rules), default=0)}
+        return enqueue(tx, KIND, arguments, asked_by.name, key=f"{KIND} {scope}")
 
     return await db.write(work)
 
@@ -110,7 +104,10 @@ class Outcome:
 
 
 class Retention:
-    """The job's handler. Its arguments: `scope`, a pattern of repositories; without it, all of them."""
+    """The job's handler. Its arguments: `scope`, a pattern of repositories; without it, all of them.
+
+    `begun_to`: rules up to this one do not wait: whoever asked for the run could see them.
+    """
 
     def __init__(self, db: Database, settings: DeleteSettings) -> None:
         self._db = db
@@ -137,7 +134,7 @@ class Retention:
     async def _clear(self, repository: RepositoryName, running: Running, done: Outcome) -> None:
         """Plan and carry out; again, where what the plan rests on has changed meanwhile."""
         for _ in range(_PLANS_MAX):
-            rules = await read_rules(self._db)
+            rules = await read_rules(self._db, int(running.arguments.get("begun_to", 0)))
             try:
                 repository_id = await get_repository(self._db, repository)
             except NameUnknown:
