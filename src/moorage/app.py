@@ -31,8 +31,10 @@ from moorage.identity.federation.exchanging import Exchanges
 from moorage.identity.federation.visiting import Visits
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.issuers.client import HttpIssuers
+from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
+from moorage.lifecycle.untagged import clearing as untagged
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
 from moorage.records.jobs.scheduling import Scheduled
@@ -43,6 +45,7 @@ from moorage.registry.images.platforms import PlatformReader
 from moorage.registry.pulls.counting import Pulls
 from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
+from moorage.schedule import read_schedule
 from moorage.storage.filesystem import FilesystemStore
 from moorage.transfer.backing_up import Source
 from moorage.transfer.restoring import MARKER
@@ -265,12 +268,24 @@ def _upkeep(opened: _Opened) -> Upkeep:
 
 def _handlers(opened: _Opened) -> Mapping[str, Handler]:
     """Who does the work of each kind of job."""
-    return {**_upkeep(opened).handlers()}
+    db, settings = opened.db, opened.services.settings
+    return {
+        **_upkeep(opened).handlers(),
+        retention.KIND: retention.Retention(db, settings.delete).run,
+        untagged.KIND: untagged.Untagged(db, settings.delete, settings.retention.untagged).run,
+    }
 
 
 def _schedules(opened: _Opened) -> Mapping[str, Scheduled]:
     """Which kinds of job are asked for again and again."""
-    return {**_upkeep(opened).schedules()}
+    settings = opened.services.settings
+    jobs = settings.jobs
+    leaving = untagged.Untagged(opened.db, settings.delete, settings.retention.untagged)
+    return {
+        **_upkeep(opened).schedules(),
+        retention.KIND: Scheduled(read_schedule(jobs.retention), retention.has_rules),
+        untagged.KIND: Scheduled(read_schedule(jobs.untagged), leaving.is_due),
+    }
 
 
 async def _compare_sequence(opened: _Opened) -> None:

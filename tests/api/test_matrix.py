@@ -62,6 +62,11 @@ def make_immutability(owner: Person) -> str:
     return f"/immutability/{made['id']}"
 
 
+def make_retention_rule(owner: Person) -> str:
+    made = owner.post("/retention/rules", scope="alice/*", pattern="x", keep_newest=1)
+    return f"/retention/rules/{made['id']}"
+
+
 class Row(NamedTuple):
     """What each caller but the first two is answered. Where one is let in, little or nothing is changed."""
 
@@ -98,6 +103,9 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/repositories"): Row(ALL, "/repositories"),
     ("POST", "/repositories"): Row("403 409 403 403 409 403", "/repositories", {"name": "alice/kept"}),
     ("GET", "/repositories/{name...}"): Row("404 200 200 200 200 200", make_repository),
+    ("PATCH", "/repositories/{name...}"): Row(
+        "404 409 403 403 409 403", make_repository, {"name": "alice/kept"}
+    ),
     ("DELETE", "/repositories/{name...}"): Row("404 200 403 403 200 403", make_repository),
     ("GET", "/tags/{name...}"): Row("404 200 200 200 200 200", lambda owner: f"/tags/{make_tag(owner)[:9]}"),
     ("DELETE", "/tags/{name...}"): Row("404 204 403 403 204 403", lambda owner: f"/tags/{make_tag(owner)}"),
@@ -117,6 +125,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ),
     ("GET", "/immutability/{id}"): Row("404 200 404 200 200 404", make_immutability),
     ("DELETE", "/immutability/{id}"): Row("404 204 404 403 204 404", make_immutability),
+    ("GET", "/retention/plan"): Row("404 200 200 200 200 200", "/retention/plan?scope=alice/kept"),
     ("GET", "/grants"): Row(ALL, "/grants"),
     ("POST", "/grants"): Row(
         "403 404 403 403 404 403",
@@ -148,6 +157,13 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("POST", "/verify"): Row(ADMINS_ONLY.format(202), "/verify", {"repository": "alice/app"}),
     ("GET", "/backups"): Row("403 403 403 200 200 403", "/backups"),
     ("POST", "/backups"): Row(ADMINS_ONLY.format(400), "/backups"),
+    ("GET", "/retention/rules"): Row(ALL, "/retention/rules"),
+    ("POST", "/retention/rules"): Row(
+        "400 400 400 400 400 400", "/retention/rules", {"scope": "alice/*", "pattern": "*"}
+    ),
+    ("GET", "/retention/rules/{id}"): Row("404 200 404 200 200 404", make_retention_rule),
+    ("DELETE", "/retention/rules/{id}"): Row("404 204 404 403 204 404", make_retention_rule),
+    ("POST", "/retention/runs"): Row("403 202 403 403 202 403", "/retention/runs", {"scope": "alice/*"}),
     ("GET", "/openapi.json"): Row(ALL, "/openapi.json"),
 }
 

@@ -20,6 +20,7 @@ from moorage.cli.manage import (
     keys,
     namespaces,
     repositories,
+    retention,
     store,
     tags,
     tokens,
@@ -48,6 +49,7 @@ app.add_typer(namespaces.app, name="namespace")
 app.add_typer(repositories.app, name="repository")
 app.add_typer(tags.app, name="tags")
 app.add_typer(immutable.app, name="immutable")
+app.add_typer(retention.app, name="retention")
 app.add_typer(grants.app, name="grant")
 app.add_typer(tokens.app, name="token")
 app.add_typer(access.app, name="access")

@@ -103,7 +103,8 @@ CREATE TABLE immutability_rule (
 CREATE INDEX immutability_rule_wide ON immutability_rule (id)
     WHERE instr(scope, '*') > 0 AND (instr(scope, '/') = 0 OR instr(scope, '*') < instr(scope, '/'));
 
--- Which tags that match `pattern` are kept; the others go to the trash. NULL: says nothing of it.
+-- Which tags that match `pattern` are kept; the others go to the trash. NULL: says nothing of it. Until
+-- `in_effect_from` it keeps what it keeps, and takes nothing.
 CREATE TABLE retention_rule (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     scope         TEXT    NOT NULL,
@@ -112,9 +113,46 @@ CREATE TABLE retention_rule (
     newest_by     TEXT    NOT NULL DEFAULT 'time' CHECK (newest_by IN ('time', 'version')),
     keep_pushed_ms INTEGER,
     keep_pulled_ms INTEGER,
+    in_effect_from INTEGER NOT NULL,
     created_at    INTEGER NOT NULL,
-    created_by    TEXT    NOT NULL
+    created_by    TEXT    NOT NULL,
+    CHECK (coalesce(keep_newest, keep_pushed_ms, keep_pulled_ms) IS NOT NULL)
 );
+
+-- From when on pulls are known of: one before is nowhere written.
+CREATE TABLE pull_counting (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    since       INTEGER NOT NULL
+);
+INSERT INTO pull_counting (id, since) VALUES (1, unixepoch() * 1000);
+
+-- Manifests that no tag points to, and since when: whatever makes, moves, deletes or restores them, what is
+-- untagged is found without a look at the rest. An index's children are here until someone looks. It names
+-- rows that may be gone.
+CREATE TABLE untagged (
+    manifest    INTEGER PRIMARY KEY,
+    since       INTEGER NOT NULL
+);
+CREATE INDEX untagged_by_time ON untagged (since);
+INSERT INTO untagged (manifest, since) SELECT id, unixepoch() * 1000 FROM manifest
+    WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = manifest.id);
+CREATE TRIGGER manifest_is_untagged AFTER INSERT ON manifest
+    BEGIN INSERT OR REPLACE INTO untagged VALUES (NEW.id, NEW.pushed_at); END;
+CREATE TRIGGER tag_is_made AFTER INSERT ON tag
+    BEGIN DELETE FROM untagged WHERE manifest = NEW.manifest; END;
+CREATE TRIGGER tag_is_moved AFTER UPDATE OF manifest ON tag WHEN OLD.manifest <> NEW.manifest BEGIN
+    DELETE FROM untagged WHERE manifest = NEW.manifest;
+    INSERT OR REPLACE INTO untagged SELECT OLD.manifest, unixepoch() * 1000
+        WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest);
+END;
+CREATE TRIGGER tag_is_deleted AFTER DELETE ON tag
+    BEGIN INSERT OR REPLACE INTO untagged SELECT OLD.manifest, unixepoch() * 1000
+        WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest); END;
+CREATE TRIGGER manifest_leaves_trash AFTER DELETE ON trash
+    BEGIN INSERT OR REPLACE INTO untagged SELECT id, unixepoch() * 1000 FROM manifest
+        WHERE id = OLD.manifest AND NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest); END;
+CREATE TRIGGER manifest_is_gone AFTER DELETE ON manifest
+    BEGIN DELETE FROM untagged WHERE manifest = OLD.id; END;
 
 -- By what is pointed at, then by where from: whether anything anywhere needs a blob is one look. `repository` is
 -- its manifest's and checked there: a check of its own would look through all edges whenever a repository goes.
