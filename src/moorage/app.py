@@ -18,6 +18,7 @@ from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2.services import Services
 from moorage.config import Settings
+from moorage.database import Database
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
@@ -84,6 +85,32 @@ async def open_local(settings: Settings) -> AsyncIterator[Dispatcher]:
     Opens the database only: nothing is swept, and no one comes in but through this process.
     Raises StartRefused where the folder holds no registry, or one of another version.
     """
+    async with _beside(settings) as (opened, health, metrics):
+        operations = Operations(opened.services, health, metrics, None)
+        yield Dispatcher(opened.services, operations, metrics, PAGES)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The rows and bytes of a data folder, for what its operator brings and takes."""
+
+    db: Database
+    store: FilesystemStore
+    uploads: Uploads
+    threads: ThreadPoolExecutor
+
+
+@asynccontextmanager
+async def open_holding(settings: Settings) -> AsyncIterator[Holding]:
+    """What a data folder holds, also while `serve` runs on it. Raises StartRefused as `open_local` does."""
+    async with _beside(settings) as (opened, _, _):
+        services = opened.services
+        yield Holding(opened.db, opened.store, services.uploads, opened.threads)
+
+
+@asynccontextmanager
+async def _beside(settings: Settings) -> AsyncIterator[tuple["_Opened", Health, Metrics]]:
+    """The parts on a data folder that another process may serve."""
     path = settings.storage.database
     if not path.exists():
         raise StartRefused(
@@ -99,8 +126,7 @@ async def open_local(settings: Settings) -> AsyncIterator[Dispatcher]:
     threads = ThreadPoolExecutor(1, thread_name_prefix="disk")
     opened = _open(settings, health, Attempts(), threads, operator=OPERATOR)
     try:
-        operations = Operations(opened.services, health, metrics, None)
-        yield Dispatcher(opened.services, operations, metrics, PAGES)
+        yield opened, health, metrics
     finally:
         await opened.close()
 
@@ -111,6 +137,7 @@ class _Opened:
 
     services: Services
     db: sqlite.SqliteDatabase
+    store: FilesystemStore
     second_digests: SecondDigests
     issuers: HttpIssuers
     threads: ThreadPoolExecutor
@@ -150,7 +177,7 @@ def _open(
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
     services = Services(settings, db, store, blobs, uploads, callers, passwords, gate, exchanges, visits)
-    return _Opened(services, db, second_digests, issuers, threads)
+    return _Opened(services, db, store, second_digests, issuers, threads)
 
 
 async def _make_key(db: sqlite.SqliteDatabase) -> None:

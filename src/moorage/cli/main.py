@@ -21,6 +21,7 @@ from moorage.cli.manage import (
     tokens,
     users,
 )
+from moorage.cli.transfer import importing
 
 app = typer.Typer(
     name="moorage",
@@ -49,6 +50,7 @@ app.command()(apply.apply)
 app.command()(audit.audit)
 app.add_typer(keys.app, name="key")
 app.command()(access.whoami)
+app.add_typer(importing.app, name="import")
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Images that come from elsewhere than a client, and leave otherwise: other registries' folders, archives."""
