@@ -103,13 +103,15 @@ class Holding:
 @asynccontextmanager
 async def open_holding(settings: Settings) -> AsyncIterator[Holding]:
     """What a data folder holds, also while `serve` runs on it. Raises StartRefused as `open_local` does."""
-    async with _beside(settings) as (opened, _, _):
+    async with _beside(settings, _DISK_THREADS // 2) as (opened, _, _):
         services = opened.services
         yield Holding(opened.db, opened.store, services.uploads, opened.threads)
 
 
 @asynccontextmanager
-async def _beside(settings: Settings) -> AsyncIterator[tuple["_Opened", Health, Metrics]]:
+async def _beside(
+    settings: Settings, disk_threads: int = 1
+) -> AsyncIterator[tuple["_Opened", Health, Metrics]]:
     """The parts on a data folder that another process may serve."""
     path = settings.storage.database
     if not path.exists():
@@ -123,7 +125,7 @@ async def _beside(settings: Settings) -> AsyncIterator[tuple["_Opened", Health, 
         sqlite.check(path)
     except sqlite.DatabaseRefused as refusal:
         raise StartRefused(str(refusal)) from refusal
-    threads = ThreadPoolExecutor(1, thread_name_prefix="disk")
+    threads = ThreadPoolExecutor(disk_threads, thread_name_prefix="disk")
     opened = _open(settings, health, Attempts(), threads, operator=OPERATOR)
     try:
         yield opened, health, metrics

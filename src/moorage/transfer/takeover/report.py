@@ -23,10 +23,15 @@ class Report:
     means: dict[Means, int] = field(default_factory=dict)
     known_manifests: int = 0
     known_tags: int = 0
-    unreferenced_blobs: int = 0
     skipped: list[Problem] = field(default_factory=list)
     kept: list[Problem] = field(default_factory=list)
     untold: int = 0
+
+    def count_blob(self, size: int, means: Means) -> None:
+        """One more blob of so many bytes."""
+        self.blobs += 1
+        self.bytes += size
+        self.means[means] = self.means.get(means, 0) + size
 
     def skip(self, problem: Problem) -> None:
         """Tell of something broken."""
