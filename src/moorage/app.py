@@ -98,6 +98,7 @@ class Holding:
     store: FilesystemStore
     uploads: Uploads
     threads: ThreadPoolExecutor
+    settings: Settings
 
 
 @asynccontextmanager
@@ -105,7 +106,7 @@ async def open_holding(settings: Settings) -> AsyncIterator[Holding]:
     """What a data folder holds, also while `serve` runs on it. Raises StartRefused as `open_local` does."""
     async with _beside(settings, _DISK_THREADS // 2) as (opened, _, _):
         services = opened.services
-        yield Holding(opened.db, opened.store, services.uploads, opened.threads)
+        yield Holding(opened.db, opened.store, services.uploads, opened.threads, settings)
 
 
 @asynccontextmanager
@@ -162,7 +163,7 @@ def _open(
     """Ports and use cases over a data folder. `operator`: who each caller is, where no one else comes in."""
     db = sqlite.SqliteDatabase(settings.storage.database, health)
     store = _store(settings, health)
-    uploads = Uploads(db, store, threads, settings.uploads)
+    uploads = Uploads(db, store, threads, settings.uploads, settings.delete.delay_ms)
     second_digests = SecondDigests(db, store, threads)
     passwords = Passwords(turns)
     callers = Callers(db, passwords, attempts)
@@ -174,7 +175,7 @@ def _open(
         may_use_password_in_plain=settings.server.insecure_passwords,
         operator=operator,
     )
-    blobs = BlobServer(db, store, threads, second_digests)
+    blobs = BlobServer(db, store, threads, second_digests, settings.delete.delay_ms)
     issuers = HttpIssuers(settings.oidc)
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)

@@ -208,13 +208,39 @@ class ManifestSettings:
 
 @dataclass(frozen=True, slots=True)
 class DeleteSettings:
-    """Deleting."""
+    """Deleting, and what becomes of what was deleted."""
 
     enabled: bool = setting(True, "Whether tags, manifests and blobs may be deleted; if not, 405.")  # noqa: FBT003
+    needed: bool = setting(
+        False,  # noqa: FBT003
+        "Whether what an image needs may be deleted alone, as a layer or a child of an index; if not, 409.",
+    )
+    grace: timedelta = setting(
+        timedelta(days=7), "How long what was deleted stays in the trash, from where it can be restored."
+    )
+    delay: timedelta = setting(
+        timedelta(hours=24),
+        "How long a blob stays that nothing needs any more, or that was pushed and nothing needs yet.",
+    )
+
+    @property
+    def grace_ms(self) -> int:
+        """The grace in milliseconds."""
+        return int(self.grace.total_seconds() * 1000)
+
+    @property
+    def delay_ms(self) -> int:
+        """The delay in milliseconds."""
+        return int(self.delay.total_seconds() * 1000)
 
     def problems(self) -> list[tuple[str, str]]:
-        """Nothing can be wrong with a switch."""
-        return []
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if not timedelta(0) <= self.grace <= timedelta(days=3650):
+            found.append(("grace", "want 0s to 3650d"))
+        if not timedelta(seconds=1) <= self.delay <= timedelta(days=365):
+            found.append(("delay", "want 1s to 365d; a push must end within it"))
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       UploadUnknown ChunkOutOfOrder UploadBusy TooManyUploads    uploads
       BodyTooLarge BodyTooSlow BodyCut EncodingUnsupported       bodies
       ManifestUnknown ManifestInvalid ManifestTooLarge ManifestBlobUnknown TagInvalid TooManyTags
+      ContentNeeded ContentGone DeletionUnknown                  deleting and restoring
       PageInvalid RangeUnsatisfiable PreconditionFailed Denied Unsupported MethodNotAllowed RouteUnknown
       Unauthorized                                               who asks is not known, or not by this
         BearerInvalid ScopeInsufficient CredentialsInvalid PasswordRefused ExchangeRefused
@@ -119,6 +120,31 @@ class ManifestUnknown(RegistryError):
     """The tag or digest is not in this repository."""
 
     status, code, message = 404, "MANIFEST_UNKNOWN", "manifest unknown to registry"
+
+
+class ContentNeeded(RegistryError):
+    """A served manifest refers to what was to be deleted. `needed_by` is its digest."""
+
+    status, code, message = 409, "DENIED", "an image needs this"
+
+    def __init__(self, *, digest: str, needed_by: str) -> None:
+        super().__init__(
+            digest=digest,
+            needed_by=needed_by,
+            reason=f"delete {needed_by} first, or set delete.needed",
+        )
+
+
+class ContentGone(RegistryError):
+    """What was deleted cannot be restored whole: a blob of it is gone for good."""
+
+    status, code, message = 409, "CONTENT_GONE", "a part of it is gone for good; push the image again"
+
+
+class DeletionUnknown(RegistryError):
+    """No such deletion in the trash: never made, restored, or its time is over."""
+
+    status, code, message = 404, "DELETION_UNKNOWN", "no such deletion in the trash"
 
 
 class ManifestInvalid(RegistryError):

@@ -64,7 +64,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/repositories"): Row(ALL, "/repositories"),
     ("POST", "/repositories"): Row("403 409 403 403 409 403", "/repositories", {"name": "alice/kept"}),
     ("GET", "/repositories/{name...}"): Row("404 200 200 200 200 200", make_repository),
-    ("DELETE", "/repositories/{name...}"): Row("404 204 403 403 204 403", make_repository),
+    ("DELETE", "/repositories/{name...}"): Row("404 200 403 403 200 403", make_repository),
     ("GET", "/grants"): Row(ALL, "/grants"),
     ("POST", "/grants"): Row(
         "403 404 403 403 404 403",

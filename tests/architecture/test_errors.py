@@ -25,7 +25,8 @@ STATUSES = {
     "NAME_UNKNOWN": {404},
     "SIZE_INVALID": {400, 413},
     "UNAUTHORIZED": {401},
-    "DENIED": {403},
+    # 409 what is protected
+    "DENIED": {403, 409},
     # 400 no HTTP; 404 no endpoint; 415 an encoded body; 431 too many headers
     "UNSUPPORTED": {400, 404, 405, 415, 431},
     "TOOMANYREQUESTS": {429},
@@ -44,6 +45,8 @@ STATUSES = {
     "GROUP_UNKNOWN": {404},
     "NAMESPACE_UNKNOWN": {404},
     "GRANT_UNKNOWN": {404},
+    "DELETION_UNKNOWN": {404},
+    "CONTENT_GONE": {409},
     "TOKEN_UNKNOWN": {404},
     "CLAIM_INVALID": {403},
     "LAST_ADMIN": {409},

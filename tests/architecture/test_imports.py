@@ -13,7 +13,7 @@ GROUND = ("errors", "config", "clock", "health", "database", "threads")
 BENEATH = ("identity", "records", "oci", *GROUND)
 """What lies under the registry."""
 
-BELOW = ("oci", "records", "identity", "registry", "lifecycle", *GROUND)
+BELOW = ("oci", "records", "identity", "registry", "lifecycle", "transfer", *GROUND)
 OUTSIDE = (
     "granian",
     "apsw",
@@ -66,9 +66,10 @@ MAY_IMPORT = {
     "registry.uploads": ("registry.blobs", "registry.repositories", *BENEATH),
     "registry.tags": ("registry.blobs", "registry.repositories", *BENEATH),
     "registry.manifests": ("registry.tags", "registry.blobs", "registry.repositories", *BENEATH),
-    "registry.removal": ("registry", *BENEATH),
+    "registry.trash": ("registry", *BENEATH),
     "lifecycle": ("registry", *BENEATH),
-    "storage": ("registry", "oci", *GROUND),
+    "transfer": ("lifecycle", "registry", *BENEATH),
+    "storage": ("transfer", "registry", "oci", *GROUND),
     "databases": ("oci", *GROUND),
     "issuers": ("identity.federation", *GROUND),
 }
@@ -95,7 +96,11 @@ def test_module_imports_only_what_is_below_it(module: Module) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [each for each in MODULES if each.name not in {"cli.serve", "cli.manage.local", "serving"}],
+    [
+        each
+        for each in MODULES
+        if each.name not in {"cli.serve", "cli.manage.local", "cli.transfer.local", "serving"}
+    ],
     ids=lambda each: each.name,
 )
 def test_no_one_but_the_command_line_knows_the_wiring(module: Module) -> None:

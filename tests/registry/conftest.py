@@ -22,12 +22,19 @@ __all__ = ["offline"]
 
 
 class Clock:
-    """The wall clock, which a test may set forward or back."""
+    """The clocks: time may pass, or the wall clock be set forward or back."""
 
     def __init__(self) -> None:
         self.now_ns = time.time_ns()
+        self.passed_ns = 0
 
     def move(self, by: timedelta) -> None:
+        """Let time pass."""
+        self.leap(by)
+        self.passed_ns += int(by.total_seconds() * 1e9)
+
+    def leap(self, by: timedelta) -> None:
+        """Set the wall clock."""
         self.now_ns += int(by.total_seconds() * 1e9)
 
 
@@ -40,6 +47,8 @@ def anyio_backend() -> str:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(time, "time_ns", lambda: clock.now_ns)
+    read = time.clock_gettime_ns
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda which: read(which) + clock.passed_ns)
     return clock
 
 

@@ -44,6 +44,12 @@ class OpenUpload:
         self.must_be_gone = self.must_be_gone or now_ns - self.touched_ns > self.expiry_ns
 
 
+def pointers(document: Document) -> set[str]:
+    """The digests of config, layers and children."""
+    found = [document.get("config"), *document.get("layers", []), *document.get("manifests", [])]
+    return {pointer["digest"] for pointer in found if pointer is not None}
+
+
 @dataclass
 class Held:
     """What one repository holds: blobs and manifests by sha256 digest, tags by name."""
@@ -64,15 +70,27 @@ class Held:
         self.tags |= dict.fromkeys(tags, digest)
 
     def delete_manifest(self, digest: str) -> None:
-        del self.manifests[digest]
+        """Also what is of no use without it: untagged children and referrers."""
+        gone = self.manifests.pop(digest)
         self.tags = {tag: target for tag, target in self.tags.items() if target != digest}
+        for each in [*pointers(gone), *self.referrers(digest)]:
+            if each in self.manifests and self._is_loose(each):
+                self.delete_manifest(each)
+
+    def _is_loose(self, digest: str) -> bool:
+        subject = self.manifests[digest].get("subject", {}).get("digest")
+        return (
+            digest not in self.tags.values() and not self.is_needed(digest) and subject not in self.manifests
+        )
+
+    def is_needed(self, digest: str) -> bool:
+        """Whether a manifest here refers to this blob or manifest."""
+        return any(digest in pointers(document) for document in self.manifests.values())
 
     def missing(self, document: Document) -> set[str]:
         """The digests that a manifest points at and that are not here."""
-        pointers = [document.get("config"), *document.get("layers", []), *document.get("manifests", [])]
-        found = {pointer["digest"] for pointer in pointers if pointer is not None}
         held = set(self.blobs) | (set(self.manifests) if "manifests" in document else set())
-        return found - held
+        return pointers(document) - held
 
     def referrers(self, subject: str) -> set[str]:
         """The manifests here that refer to one."""

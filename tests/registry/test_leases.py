@@ -8,7 +8,9 @@ from pathlib import Path
 import apsw
 import pytest
 
+from moorage.clock import now_ms
 from moorage.databases.sqlite import SqliteDatabase
+from moorage.lifecycle.garbage.rows import end_leases
 from moorage.oci.digest import Digest
 from moorage.registry.blobs import rows
 from moorage.registry.blobs.linking import delete_blob, mount_blob
@@ -80,20 +82,25 @@ async def test_blob_mounted_where_it_is_already_is_leased_anew(
     assert await leased_until(db, REPOSITORY) == in_a_day(clock)
 
 
-async def test_blob_deleted_has_no_lease(uploads: Uploads, db: SqliteDatabase) -> None:
+async def test_blob_deleted_is_asked_about_in_a_day(
+    uploads: Uploads, db: SqliteDatabase, clock: Clock
+) -> None:
     digest = await push_blob(uploads, CONTENT)
 
     await delete_blob(db, REPOSITORY, digest, CLIENT)
 
-    assert await leased_until(db, REPOSITORY) is None
+    assert await leased_until(db, REPOSITORY) == in_a_day(clock)
+    assert await rows.find_blob(db, REPOSITORY, Digest(DIGEST)) is None
 
 
-async def test_lease_that_is_over_is_dropped(uploads: Uploads, db: SqliteDatabase, clock: Clock) -> None:
+async def test_lease_that_is_over_asks_whether_its_blob_is_needed(
+    uploads: Uploads, db: SqliteDatabase, clock: Clock
+) -> None:
     await push_blob(uploads, CONTENT)
     clock.move(DAY + timedelta(seconds=1))
 
-    assert await db.write(lambda tx: rows.drop_expired_leases(tx, 100)) == 1
-    assert await rows.find_blob(db, REPOSITORY, Digest(DIGEST)) is not None
+    assert await db.write(lambda tx: end_leases(tx, now_ms(), 100)) == (1, [DIGEST])
+    assert await rows.find_blob(db, REPOSITORY, Digest(DIGEST)) is None
 
 
 @pytest.mark.parametrize("by", [DAY - timedelta(seconds=1), timedelta(days=-3650)])
@@ -102,20 +109,18 @@ async def test_lease_that_is_not_over_is_kept(
 ) -> None:
     """F40: a clock that goes back ends nothing."""
     await push_blob(uploads, CONTENT)
-    clock.move(by)
+    clock.leap(by)
 
-    assert await db.write(lambda tx: rows.drop_expired_leases(tx, 100)) == 0
+    assert await db.write(lambda tx: end_leases(tx, now_ms(), 100)) == (0, [])
 
 
-async def test_leases_are_dropped_so_many_at_a_time(
-    uploads: Uploads, db: SqliteDatabase, clock: Clock
-) -> None:
+async def test_leases_end_so_many_at_a_time(uploads: Uploads, db: SqliteDatabase, clock: Clock) -> None:
     for number in range(5):
         await push_blob(uploads, bytes([number]))
     clock.move(DAY * 2)
 
-    dropped = [await db.write(lambda tx: rows.drop_expired_leases(tx, 2)) for _ in range(4)]
-    assert dropped == [2, 2, 1, 0]
+    ended = [(await db.write(lambda tx: end_leases(tx, now_ms(), 2)))[0] for _ in range(4)]
+    assert ended == [2, 2, 1, 0]
 
 
 class Leases:

@@ -23,13 +23,16 @@ from moorage.oci.names import Tag
 from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.linking import mount_blob
 from moorage.registry.manifests.pushing import DEPTH_MAX, push_manifest
-from moorage.registry.manifests.serving import delete_manifest, delete_tag, get_manifest
+from moorage.registry.manifests.serving import delete_tag, get_manifest
+from moorage.registry.trash.deleting import delete_manifest
 from moorage.registry.uploads.uploading import Uploads
 from moorage.storage.filesystem import FilesystemStore
 from tests.content import OCI_MANIFEST, Document, descriptor, encode, image, index, some_bytes
 from tests.registry.pushing import CLIENT, OTHER, REPOSITORY, push_blob, push_document
 
 pytestmark = pytest.mark.anyio
+
+GRACE_MS = 7 * 86_400_000
 
 CONFIG = b'{"a": "config"}'
 
@@ -224,20 +227,20 @@ async def test_tags_that_go_with_their_manifest_are_recorded(
     db: SqliteDatabase, store: FilesystemStore, document: Document
 ) -> None:
     digest = await push_document(db, store, document, "1.0", "latest")
-    await delete_manifest(db, REPOSITORY, digest, SOMEONE)
+    await delete_manifest(db, REPOSITORY, digest, SOMEONE, GRACE_MS)
 
     assert (await events(db))[2:] == [("1.0", digest, None, "someone"), ("latest", digest, None, "someone")]
 
 
-async def test_deleted_manifest_leaves_no_edges(
+async def test_deleted_manifest_is_served_no_more_and_keeps_its_edges(
     db: SqliteDatabase, store: FilesystemStore, document: Document
 ) -> None:
     digest = await push_document(db, store, document, "1.0")
-    await delete_manifest(db, REPOSITORY, digest, CLIENT)
+    await delete_manifest(db, REPOSITORY, digest, CLIENT, GRACE_MS)
 
-    assert (await count(db, "manifest_reference"), await count(db, "tag")) == (0, 0)
+    assert (await count(db, "manifest_reference"), await count(db, "tag")) == (1, 0)
     with pytest.raises(ManifestUnknown):
-        await delete_manifest(db, REPOSITORY, digest, CLIENT)
+        await delete_manifest(db, REPOSITORY, digest, CLIENT, GRACE_MS)
 
 
 async def test_condition_is_asked_of_what_a_tag_names_now(

@@ -153,11 +153,14 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(repository=REPOSITORIES, content=BLOBS, algorithm=ALGORITHMS)
     def delete_blob(self, repository: str, content: bytes, algorithm: str) -> None:
-        held = self.held(repository).blobs.pop(digest_of(content), None)
+        held, digest = self.held(repository), digest_of(content)
 
         reply = self.send("DELETE", f"/v2/{repository}/blobs/{digest_of(content, algorithm)}")
 
-        assert reply.status == (404 if held is None else 202)
+        if digest in held.blobs and held.is_needed(digest):
+            assert reply.status == 409, "F38"
+            return
+        assert reply.status == (404 if held.blobs.pop(digest, None) is None else 202)
 
     @rule(content=BLOBS, repositories=st.lists(REPOSITORIES, min_size=2, max_size=4))
     def push_blob_at_once(self, content: bytes, repositories: list[str]) -> None:
@@ -411,6 +414,9 @@ class RegistryMachine(RuleBasedStateMachine):
 
         reply = self.send("DELETE", f"/v2/{repository}/manifests/{digest_of(payload, algorithm)}")
 
+        if is_there and self.held(repository).is_needed(digest_of(payload)):
+            assert reply.status == 409, "F38"
+            return
         assert reply.status == (202 if is_there else 404)
         if is_there:
             self.held(repository).delete_manifest(digest_of(payload))

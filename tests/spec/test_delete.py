@@ -124,28 +124,51 @@ def test_blob_deleted_is_pushed_again(repository: Repository, content: bytes) ->
     assert repository.send("GET", f"blobs/{digest}").body == content
 
 
-def test_blob_that_an_image_needs_is_deleted(repository: Repository, document: Document) -> None:
-    """Case 51: the specification allows it, and the image stays as it was pushed."""
-    layer = document["layers"][0]["digest"]
-
-    assert repository.send("DELETE", f"blobs/{layer}").status == 202
-    assert repository.send("GET", f"blobs/{layer}").status == 404
-    assert repository.send("GET", "manifests/1.0").body == encode(document)
-
-
-def test_child_that_an_index_needs_is_deleted(
+def test_blob_that_an_image_needs_is_not_deleted(
     repository: Repository, document: Document, digest: str
 ) -> None:
-    """Case 51."""
+    """Case 51, F38: the reply names the image that would break."""
+    layer = document["layers"][0]["digest"]
+
+    reply = repository.send("DELETE", f"blobs/{layer}")
+
+    assert (reply.status, reply.codes) == (409, ["DENIED"])
+    assert reply.json["errors"][0]["detail"]["needed_by"] == digest
+    assert repository.send("GET", f"blobs/{layer}").status == 200
+
+
+def test_child_that_an_index_needs_is_not_deleted(
+    repository: Repository, document: Document, digest: str
+) -> None:
+    """Case 51, F38."""
     listing = index([document])
     repository.push_manifest(listing, "all")
 
-    assert repository.send("DELETE", f"manifests/{digest}").status == 202
+    assert repository.send("DELETE", f"manifests/{digest}").status == 409
     assert repository.send("GET", "manifests/all").body == encode(listing)
+    assert repository.send("GET", "manifests/1.0").body == encode(document)
 
 
-def test_image_without_its_blob_is_not_taken_again(repository: Repository, document: Document) -> None:
+def test_index_takes_along_the_children_that_only_it_needs(
+    repository: Repository, document: Document, digest: str
+) -> None:
+    listing = index([document])
+    index_digest = repository.push_manifest(listing, "all")
+    for tag in ("1.0", "latest"):
+        repository.send("DELETE", f"manifests/{tag}")
+
+    reply = repository.send("DELETE", f"manifests/{index_digest}")
+
+    assert reply.status == 202
+    assert (reply.json["digests"], reply.json["tags"]) == ([index_digest, digest], ["all"])
+    assert repository.send("GET", f"manifests/{digest}").status == 404
+
+
+def test_image_without_its_blob_is_not_taken_again(
+    repository: Repository, document: Document, digest: str
+) -> None:
     """No tag is put on what cannot be pulled."""
+    repository.send("DELETE", f"manifests/{digest}")
     repository.send("DELETE", f"blobs/{document['layers'][0]['digest']}")
 
     assert repository.put_manifest(document, "2.0").codes == ["MANIFEST_BLOB_UNKNOWN"]
@@ -170,6 +193,8 @@ def test_second_delete_is_404(
     repository: Repository, document: Document, digest: str, rest: str, code: str
 ) -> None:
     """Case 50."""
+    if rest.startswith("blobs"):
+        repository.send("DELETE", f"manifests/{digest}")
     rest = rest.format(manifest=digest, blob=document["config"]["digest"])
     repository.send("DELETE", rest)
 

@@ -15,9 +15,9 @@ def take_over(source: Path, data: Path, pattern: str = "*", *, is_dry: bool = Fa
     async def run() -> Report:
         async with app.open_holding(settings_for(data)) as holding:
             adopter = Adopter(holding.store)
-            takeover = Takeover(
-                holding.db, holding.store, adopter, DistributionTree(source), holding.threads
-            )
+            tree = DistributionTree(source)
+            lease_ms = holding.settings.delete.delay_ms
+            takeover = Takeover(holding.db, holding.store, adopter, tree, holding.threads, lease_ms)
             return await takeover.run(pattern, is_dry=is_dry)
 
     return asyncio.run(run())

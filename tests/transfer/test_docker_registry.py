@@ -180,7 +180,7 @@ def test_a_killed_import_goes_on_where_it_was(old: DockerRegistry, tmp_path: Pat
     _push_many(old, count)
     with ServerProcess(data, "--workers", "1"):
         pass
-    command = [*COMMAND, "import", "distribution", old.data, "--data", data, "--json"]
+    command = [*COMMAND, "import", "distribution", str(old.data), "--data", str(data), "--json"]
     killed = 0
     for turn in range(40):
         process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from tests.registry.audit import audit
@@ -147,7 +148,9 @@ def test_a_repository_that_was_deleted_here_stays_deleted_until_it_is_made_anew(
     report = take_over(tree.folder, data)
 
     assert report.manifests == 0
-    assert kept(report) == [f"repository: it was deleted here; `moorage repository add {REPOSITORY}` lets it come"]
+    assert kept(report) == [
+        f"repository: it was deleted here; `moorage repository add {REPOSITORY}` lets it come"
+    ]
     made = registry.send(
         "POST", "/api/v1/repositories", b'{"name": "team/app"}', [("Content-Type", "application/json")]
     )
@@ -262,8 +265,6 @@ def test_names_that_cannot_be_here_are_told(tree: Tree, data: Path) -> None:
 
 def test_times_of_the_old_registry_are_kept(tree: Tree, data: Path, registry: InProcess) -> None:
     """What is newest by time is so here too; what no tag names begins its time as untagged now."""
-    import apsw
-
     image = tree.add_image(REPOSITORY, "one")
     tree.tag(REPOSITORY, "old", image, at_s=1_500_000_000)
     os.utime(tree.revision(REPOSITORY, image), (1_400_000_000, 1_400_000_000))
@@ -273,14 +274,14 @@ def test_times_of_the_old_registry_are_kept(tree: Tree, data: Path, registry: In
     take_over(tree.folder, data)
 
     connection = apsw.Connection(str(data / "moorage.db"), flags=apsw.SQLITE_OPEN_READONLY)
-    pushed = dict(connection.execute("SELECT digest, pushed_at FROM manifest").fetchall())
+    pushed = {str(row[0]): row[1] for row in connection.execute("SELECT digest, pushed_at FROM manifest")}
     moved = connection.execute("SELECT moved_at FROM tag").fetchall()
     events = connection.execute("SELECT at, by FROM tag_event").fetchall()
     connection.close()
     assert moved == [(1_500_000_000_000,)]
     assert events == [(1_500_000_000_000, "operator (import)")]
     assert pushed[image] == 1_400_000_000_000
-    assert pushed[untagged] > 1_700_000_000_000
+    assert int(str(pushed[untagged])) > 1_700_000_000_000
 
 
 @pytest.fixture

@@ -56,6 +56,11 @@ def _connect(path: Path, *, can_write: bool) -> apsw.Connection:
     return connection
 
 
+def _version_key(*values: object) -> str:
+    """For migrations: of a tag that is there already."""
+    return version_key(str(values[0]))
+
+
 def prepare(path: Path) -> None:
     """Make or migrate the database before any worker opens it.
 
@@ -63,9 +68,7 @@ def prepare(path: Path) -> None:
     """
     try:
         connection = _connect(path, can_write=True)
-        connection.create_scalar_function(
-            "moorage_version_key", lambda name: version_key(str(name)), 1, deterministic=True
-        )
+        connection.create_scalar_function("moorage_version_key", _version_key, 1, deterministic=True)
         try:
             for migration in migrate(connection, migrations()):
                 log.info("schema_migrated", migration=migration.name)

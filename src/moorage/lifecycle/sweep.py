@@ -1,4 +1,4 @@
-"""What one worker does for all, now and then: expire uploads and leases, compute missing sha512 digests.
+"""What one worker does for all, now and then: expire uploads, compute missing sha512 digests.
 
 The worker that holds the lock does it; when it dies another takes over.
 """
@@ -15,12 +15,11 @@ from moorage.database import Database
 from moorage.errors import RegistryError
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.identity.tokens.rows import drop_dead_tokens
-from moorage.registry.blobs import rows as blob_rows
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.uploads.uploading import Uploads
 
 EVERY_S = 10.0
-_LEASES_BATCH = 500
+_TOKENS_BATCH = 500
 _DEAD_KEPT_MS = 30 * 86_400_000
 
 log = structlog.get_logger()
@@ -51,10 +50,9 @@ class Sweep:
         try:
             await self._uploads.expire()
             await self._uploads.drop_strays()
-            await self._db.write(lambda tx: blob_rows.drop_expired_leases(tx, _LEASES_BATCH))
             await self._second_digests.compute()
             await rotate_if_due(self._db)
-            await self._db.write(lambda tx: drop_dead_tokens(tx, now_ms() - _DEAD_KEPT_MS, _LEASES_BATCH))
+            await self._db.write(lambda tx: drop_dead_tokens(tx, now_ms() - _DEAD_KEPT_MS, _TOKENS_BATCH))
         except RegistryError as refusal:
             log.warning("sweep_failed", reason=str(refusal))
         except Exception:

@@ -88,7 +88,7 @@ class Adopter:
         return stat.st_uid == self._store.owner or bool(stat.st_mode & _READ_BY_ALL)
 
     def _link(self, fd: int, source: Path, digest: Digest, generation: int) -> bool:
-        """Give the file its second name; False when this file system will not, or the name is another's now."""
+        """Give the file its second name; False when this file system will not, or its name is another's."""
         target = self._store.blob_path(digest, generation)
         second = target.with_name(f"{uuid.uuid4()}.tmp")
         with refusals():

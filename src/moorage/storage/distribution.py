@@ -47,8 +47,7 @@ class DistributionTree:
             for digest, (_, at) in _read_links(f"{folder}/_manifests/revisions", name, "manifest", problems)
         }
         layers = {
-            digest: target
-            for digest, (target, _) in _read_links(f"{folder}/_layers", name, "blob", problems)
+            digest: target for digest, (target, _) in _read_links(f"{folder}/_layers", name, "blob", problems)
         }
         return FoundRepository(name, revisions, _read_tags(folder, name, problems), layers, problems)
 
@@ -83,7 +82,9 @@ def _find_root(path: Path) -> Path:
             try:
                 os.scandir(root / "repositories").close()
             except OSError as error:
-                raise SourceRefused(f"cannot read {root}: {error.strerror}. Run this as its owner.") from error
+                raise SourceRefused(
+                    f"cannot read {root}: {error.strerror}. Run this as its owner."
+                ) from error
             return root
     raise SourceRefused(
         f"no registry in {path}: there is no folder {_WITHIN}/repositories."
@@ -146,7 +147,7 @@ def _list(folder: str) -> list[str]:
 
 
 def _read_link(path: str, repository: str, what: str, problems: list[Problem]) -> tuple[Digest, int] | None:
-    """The digest in a link, and when it was written in milliseconds; None when it was deleted or is broken."""
+    """The digest in a link, and when it was written in milliseconds; None for a deleted or broken one."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):

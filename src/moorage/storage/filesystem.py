@@ -18,8 +18,8 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -327,6 +327,16 @@ class FilesystemStore:
             return os.stat(self._path_text(digest, generation)).st_size  # noqa: PTH116 - on the way of every pull
         except FileNotFoundError:
             return None
+
+    def remove_blobs(self, blobs: Iterable[tuple[Digest, int]]) -> None:
+        shards = set()
+        for digest, generation in blobs:
+            path = self.blob_path(digest, generation)
+            with refusals(), suppress(FileNotFoundError):
+                path.unlink()
+                shards.add(path.parent)
+        for shard in shards:
+            self.sync_folder(shard)
 
     def quarantine(self, digest: Digest, generation: int) -> None:
         path = self.blob_path(digest, generation)

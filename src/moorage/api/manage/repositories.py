@@ -1,6 +1,7 @@
 """Repositories: the endpoints and their documents."""
 
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 
@@ -9,9 +10,9 @@ from moorage.api.manage.routes import Ask, NoQuery
 from moorage.api.v2.lists import list_pullable
 from moorage.errors import NameInvalid, NameUnknown, Unsupported
 from moorage.oci.names import RepositoryName, is_repository_name
-from moorage.registry.removal.removing import delete_repository
 from moorage.registry.repositories.creating import create_repository
-from moorage.registry.repositories.rows import read_repository
+from moorage.registry.repositories.rows import DeletedRepository, read_repository
+from moorage.registry.trash.repositories import delete_repository
 
 
 class ListedRepository(Struct, frozen=True):
@@ -41,7 +42,7 @@ async def list_all(ask: Ask[None, NamePage]) -> Page[ListedRepository]:
 
 async def create(ask: Ask[NewRepository, NoQuery]) -> RepositoryReply:
     """Make a repository with nothing in it."""
-    name = _check_name(ask.body.name)
+    name = check_name(ask.body.name)
     await ask.services.gate.check_action(ask.caller, name, "push")
     await create_repository(ask.services.db, name, ask.actor)
     return await _show(ask, name)
@@ -49,24 +50,48 @@ async def create(ask: Ask[NewRepository, NoQuery]) -> RepositoryReply:
 
 async def get(ask: Ask[None, NoQuery]) -> RepositoryReply:
     """One repository."""
-    return await _show(ask, await _check_seen(ask))
+    return await _show(ask, await check_seen(ask))
 
 
-async def delete(ask: Ask[None, NoQuery]) -> None:
-    """Remove a repository and all that is in it."""
-    name = await _check_seen(ask)
+class DeletedRepositoryReply(Struct, frozen=True):
+    """A repository in the trash. `deletion` restores it, until `restorable_until`."""
+
+    deletion: int
+    name: str
+    deleted_at: datetime
+    deleted_by: str
+    restorable_until: datetime
+
+
+def show_deleted(deleted: DeletedRepository) -> DeletedRepositoryReply:
+    """A repository in the trash as the API shows it."""
+    return DeletedRepositoryReply(
+        deleted.id,
+        deleted.name,
+        time_of(deleted.deleted_at),
+        deleted.deleted_by,
+        time_of(deleted.purge_at),
+    )
+
+
+async def delete(ask: Ask[None, NoQuery]) -> DeletedRepositoryReply:
+    """Put a repository and all that is in it into the trash."""
+    name = await check_seen(ask)
     if not ask.services.settings.delete.enabled:
         raise Unsupported(reason="deleting is switched off (delete.enabled)")
     await ask.services.gate.check_action(ask.caller, name, "delete")
-    await delete_repository(ask.services.db, ask.services.uploads, name, ask.actor)
+    settings = ask.services.settings.delete
+    return show_deleted(
+        await delete_repository(ask.services.db, ask.services.uploads, name, ask.actor, settings.grace_ms)
+    )
 
 
-async def _check_seen(ask: Ask[None, NoQuery]) -> RepositoryName:
+async def check_seen(ask: Ask[Any, Any]) -> RepositoryName:
     """The name in the path, of a repository that the caller may pull from if there is one.
 
     Raises NameInvalid (400), NameUnknown (404).
     """
-    name = _check_name(ask.path["name"])
+    name = check_name(ask.path["name"])
     if not await ask.services.gate.may(ask.caller, name, "pull"):
         raise NameUnknown(name=name)
     return name
@@ -79,8 +104,11 @@ async def _show(
     return RepositoryReply(found.name, time_of(found.created_at))
 
 
-def _check_name(text: str) -> RepositoryName:
-    """Raises NameInvalid (400)."""
+def check_name(text: str) -> RepositoryName:
+    """The name of a repository.
+
+    Raises NameInvalid (400).
+    """
     if not is_repository_name(text):
         raise NameInvalid(name=text[:255])
     return text

@@ -260,9 +260,8 @@ _REPOSITORIES = (
         "/repositories/{name...}",
         repositories.delete,
         Needs.ACCOUNT,
-        None,
-        "Remove a repository, of which one has `delete`, and all that is in it.",
-        status=204,
+        repositories.DeletedRepositoryReply,
+        "Put a repository, of which one has `delete`, and all that is in it into the trash.",
     ),
 )
 

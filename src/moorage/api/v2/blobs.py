@@ -140,5 +140,13 @@ async def delete(services: Services, request: Request, name: RepositoryName, ref
     """Stop this repository from serving the blob."""
     if not services.settings.delete.enabled:
         raise Unsupported(reason="deleting is switched off (delete.enabled)")
-    await delete_blob(services.db, name, parse_digest(reference), services.actor(request))
+    settings = services.settings.delete
+    await delete_blob(
+        services.db,
+        name,
+        parse_digest(reference),
+        services.actor(request),
+        settings.delay_ms,
+        may_break=settings.needed,
+    )
     return Reply(202, [API_VERSION, NOSNIFF, EMPTY])

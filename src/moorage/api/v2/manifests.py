@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 import msgspec
 
+from moorage.api.deletions import describe_deleted
 from moorage.api.exchange import (
     API_VERSION,
     EMPTY,
@@ -34,12 +35,13 @@ from moorage.registry.manifests.pushing import Precondition, push_manifest
 from moorage.registry.manifests.rows import StoredManifest
 from moorage.registry.manifests.serving import (
     PIECE_BYTES,
-    delete_manifest,
     delete_tag,
     get_manifest,
     read_pieces,
 )
+from moorage.registry.trash.deleting import delete_manifest
 
+_JSON: Header = (b"content-type", b"application/json")
 TAGS_MAX = 100
 """`tag` parameters in one push; the specification asks for ten."""
 
@@ -155,15 +157,28 @@ def _precondition(request: Request) -> Precondition | None:
 
 
 async def delete(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
-    """By tag: the tag only. By digest: the manifest and every tag of it."""
+    """By tag: the tag only. By digest: the manifest, every tag of it, and what only it needs.
+
+    The reply says what that was, for people; the specification asks for no body.
+    """
     if not services.settings.delete.enabled:
         raise Unsupported(reason="deleting is switched off (delete.enabled)")
     if ":" in reference:
-        await delete_manifest(services.db, name, parse_digest(reference), services.actor(request))
-    elif is_tag(reference):
-        await delete_tag(services.db, name, Tag(reference), services.actor(request))
-    else:
+        settings = services.settings.delete
+        deleted = await delete_manifest(
+            services.db,
+            name,
+            parse_digest(reference),
+            services.actor(request),
+            settings.grace_ms,
+            may_break=settings.needed,
+        )
+        body = msgspec.json.encode(describe_deleted(name, deleted, settings))
+        length = b"%d" % len(body)
+        return Reply(202, [_JSON, (b"content-length", length), API_VERSION, NOSNIFF], body)
+    if not is_tag(reference):
         raise ManifestUnknown(reference=reference[:140])
+    await delete_tag(services.db, name, Tag(reference), services.actor(request))
     return Reply(202, [API_VERSION, NOSNIFF, EMPTY])
 
 

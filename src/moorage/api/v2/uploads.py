@@ -55,7 +55,9 @@ async def _mount(
     holders = [RepositoryName(source)] if source else await find_holders(services.db, digest, _HOLDERS_MAX)
     for origin in holders:
         if await services.gate.may(request.caller, origin, "pull"):
-            blob = await mount_blob(services.db, services.store, name, digest, origin)
+            blob = await mount_blob(
+                services.db, services.store, name, digest, origin, services.settings.delete.delay_ms
+            )
             if blob is not None:
                 return blob
     if not request.caller.is_unasked:

@@ -13,7 +13,8 @@ from moorage.cli.settings import ConfigOption, DataOption
 from moorage.cli.transfer.local import DryOption, in_bytes, shown, watched, work_on_folder
 
 if TYPE_CHECKING:
-    from moorage.app import Holding
+    from moorage.cli.transfer.local import Holding
+    from moorage.identity.managing.htpasswd import TakenAccounts
     from moorage.transfer.takeover.report import Report
 
 app = typer.Typer(
@@ -63,36 +64,63 @@ def distribution(
         refuse(str(refusal))
     except PatternInvalid as refusal:
         refuse(str(refusal))
+    lines = None if htpasswd is None else _read_text(htpasswd)
     began = time.monotonic()
 
-    async def work(holding: "Holding") -> "Report":
+    async def work(holding: "Holding") -> tuple["Report", "TakenAccounts | None"]:
+        accounts = None if lines is None else await _take_accounts(holding, lines, is_dry=is_dry)
         from moorage.storage.adopting import Adopter
         from moorage.transfer.takeover.bringing import Takeover
 
-        takeover = Takeover(holding.db, holding.store, Adopter(holding.store), source, holding.threads)
+        lease_ms = holding.settings.delete.delay_ms
+        adopter = Adopter(holding.store)
+        takeover = Takeover(holding.db, holding.store, adopter, source, holding.threads, lease_ms)
         with shown(is_quiet=as_json) as show:
 
             def look() -> None:
                 now = takeover.progress
-                what = f"{now.repository}  {now.manifests}/{now.manifests_total} manifests  {in_bytes(now.bytes)}"
-                show(what, now.repositories, now.repositories_total)
+                counts = f"{now.manifests}/{now.manifests_total} manifests  {in_bytes(now.bytes)}"
+                show(f"{now.repository}  {counts}", now.repositories, now.repositories_total)
 
-            return await watched(takeover.run(repository, is_dry=is_dry), look)
+            return await watched(takeover.run(repository, is_dry=is_dry), look), accounts
 
-    report = work_on_folder(config, data, work)
-    _tell(report, time.monotonic() - began, is_dry=is_dry, as_json=as_json)
+    report, accounts = work_on_folder(config, data, work)
+    _tell(report, accounts, time.monotonic() - began, is_dry=is_dry, as_json=as_json)
 
 
-def _tell(report: "Report", seconds: float, *, is_dry: bool, as_json: bool) -> None:
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        refuse(f"cannot read {path}: {error}")
+
+
+async def _take_accounts(holding: "Holding", lines: str, *, is_dry: bool) -> "TakenAccounts":
+    from moorage.identity.callers.caller import OPERATOR
+    from moorage.identity.managing.htpasswd import NoAdministrator, take_accounts
+
+    try:
+        return await take_accounts(holding.db, OPERATOR.actor, lines, is_dry=is_dry)
+    except NoAdministrator:
+        refuse("this registry has no administrator yet: moorage admin claim NAME, then import")
+
+
+def _tell(
+    report: "Report", accounts: "TakenAccounts | None", seconds: float, *, is_dry: bool, as_json: bool
+) -> None:
     if as_json:
         fact: dict[str, Any] = asdict(report)
         fact["skipped"] = [problem._asdict() for problem in report.skipped]
         fact["kept"] = [problem._asdict() for problem in report.kept]
+        fact["accounts"] = None if accounts is None else asdict(accounts)
         Show.json(fact | {"is_dry": is_dry, "seconds": round(seconds, 3)})
         return
+    if accounts is not None:
+        _tell_accounts(accounts, is_dry=is_dry)
     verb = "Would bring" if is_dry else "Brought"
     typer.echo(
-        f"{verb} {report.manifests:,} manifests and {report.tags:,} tags in {report.repositories:,} repositories,"
+        f"{verb} {report.manifests:,} manifests and {report.tags:,} tags in"
+        f" {report.repositories:,} repositories,"
         f" with {report.blobs:,} blobs of {in_bytes(report.bytes)}, in {seconds:.1f} s."
     )
     for means, count in sorted(report.means.items()):
@@ -103,6 +131,21 @@ def _tell(report: "Report", seconds: float, *, is_dry: bool, as_json: bool) -> N
     _tell_problems("Broken there and left out", report.skipped)
     if report.untold:
         typer.echo(f"  and {report.untold:,} more")
+
+
+def _tell_accounts(accounts: "TakenAccounts", *, is_dry: bool) -> None:
+    made = ", ".join(accounts.made) or "none"
+    typer.echo(f"{'Would make accounts' if is_dry else 'Accounts made'}: {made}")
+    if accounts.made and not is_dry:
+        typer.echo("  They sign in by the passwords they have. What they may do: moorage grant add, as")
+        typer.echo(
+            "  moorage grant add everyone push,delete '*'   lets them do all that they could do there."
+        )
+    if accounts.known:
+        typer.echo(f"Accounts that are here already and stay as they are: {', '.join(accounts.known)}")
+    for name, reason in accounts.refused.items():
+        line = f"  no account for {name}: {reason}"
+        typer.echo(line if line.isprintable() else ascii(line)[1:-1])
 
 
 def _tell_problems(heading: str, problems: list[Any]) -> None:

@@ -12,15 +12,13 @@ from moorage.cli.manage.session import refuse
 from moorage.cli.settings import load_or_exit
 
 if TYPE_CHECKING:
-    from moorage.app import Holding
+    from moorage.app import Holding as Holding  # noqa: PLC0414 - the commands' name for it
 
 T = TypeVar("T")
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 
 
-def work_on_folder(
-    config: Path | None, data: Path | None, work: Callable[["Holding"], Awaitable[T]]
-) -> T:
+def work_on_folder(config: Path | None, data: Path | None, work: Callable[["Holding"], Awaitable[T]]) -> T:
     """Run `work` on what a data folder holds; a refusal is a sentence and exit code 1."""
     from moorage.app import StartRefused, open_holding
     from moorage.errors import RegistryError
@@ -46,7 +44,9 @@ def shown(*, is_quiet: bool) -> Iterator[Callable[[str, float, float | None], No
     console = Console(stderr=True, highlight=False)
     columns: list[Any] = [BarColumn(), TaskProgressColumn(), TimeElapsedColumn()]
     columns.append(TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, transient=True, disable=is_quiet or not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=is_quiet or not console.is_terminal
+    ) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 

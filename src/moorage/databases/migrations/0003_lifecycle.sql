@@ -128,9 +128,8 @@ CREATE INDEX manifest_reference_by_target ON manifest_reference (target, reposit
 CREATE INDEX blob_not_live ON blob (state, digest) WHERE state <> 'live';
 
 -- `retired_generation`: no file of this generation or a lower one is ever made anew, so that a late removal
--- hits nothing. `disk_bytes` is `bytes` in whole blocks of 4 KiB. Linked: each blob once for each repository.
+-- hits nothing. `disk_bytes` is `bytes` in whole blocks of 4 KiB.
 ALTER TABLE blob_total ADD COLUMN disk_bytes INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE blob_total ADD COLUMN linked_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE blob_total ADD COLUMN retired_generation INTEGER NOT NULL DEFAULT 0;
 
 -- A lease that is over is the question whether what it kept is garbage. What nothing refers to and nothing
@@ -145,9 +144,10 @@ UPDATE blob SET state = 'deleting' WHERE state <> 'deleting'
 UPDATE blob_total SET
     blobs = (SELECT count(*) FROM blob WHERE state = 'live'),
     bytes = (SELECT coalesce(sum(size), 0) FROM blob WHERE state = 'live'),
-    disk_bytes = (SELECT coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM blob WHERE state = 'live'),
-    linked_bytes = (SELECT coalesce(sum(b.size), 0) FROM repository_blob l JOIN blob b ON b.digest = l.digest
-        WHERE b.state = 'live');
+    disk_bytes = (SELECT coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM blob WHERE state = 'live');
+
+-- Who has a password as another registry hashed it, until they first sign in.
+CREATE INDEX account_by_bcrypt ON account (id) WHERE password LIKE '$2%';
 
 -- While one of these is not over, nothing is taken from the disk: a backup is being made.
 CREATE TABLE garbage_pause (
@@ -156,11 +156,18 @@ CREATE TABLE garbage_pause (
 ) WITHOUT ROWID;
 
 -- One row. `sequence` is also written to a file beside the database: a database that was put back knows a lower
--- one. `mistrusted` says why no garbage is collected until an operator has looked.
+-- one. `mistrusted` says why no garbage is collected until an operator has looked. `clock` is what time it was
+-- when the machine had been up for `uptime` in its `boot`: no jump of the clock hastens an end. Since an uptime
+-- of `ahead_since` the machine's clock has been so much ahead of it.
 CREATE TABLE store_state (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     sequence    INTEGER NOT NULL,
-    mistrusted  TEXT
+    mistrusted  TEXT,
+    clock       INTEGER NOT NULL DEFAULT 0,
+    uptime      INTEGER NOT NULL DEFAULT 0,
+    boot        TEXT    NOT NULL DEFAULT '',
+    ahead       INTEGER NOT NULL DEFAULT 0,
+    ahead_since INTEGER NOT NULL DEFAULT 0
 );
 INSERT INTO store_state (id, sequence) VALUES (1, 0);
 

@@ -3,7 +3,7 @@
 import structlog
 
 from moorage.database import Database, Transaction
-from moorage.errors import BlobUnknown
+from moorage.errors import BlobUnknown, ContentNeeded
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
 from moorage.records.audit.rows import Actor, record
@@ -21,6 +21,7 @@ async def mount_blob(
     repository: RepositoryName,
     digest: Digest,
     source: RepositoryName,
+    lease_ms: int = rows.LEASE_MS,
 ) -> Blob | None:
     """Let `repository` serve a blob that `source` holds; None when it cannot be mounted.
 
@@ -33,18 +34,27 @@ async def mount_blob(
     def work(tx: Transaction) -> Blob | None:
         held = rows.find_blob_in(tx, source, digest)
         if held is not None and rows.find_blob_in(tx, repository, digest) is None:
-            rows.link(tx, ensure_repository(tx, repository), held.digest, "mounted")
+            rows.link(tx, ensure_repository(tx, repository), held.digest, "mounted", lease_ms)
         elif held is not None:
-            rows.lease(tx, ensure_repository(tx, repository), held.digest)
+            rows.lease(tx, ensure_repository(tx, repository), held.digest, lease_ms)
         return held
 
     return await db.write(work)
 
 
-async def delete_blob(db: Database, repository: RepositoryName, digest: Digest, deleted_by: Actor) -> None:
+async def delete_blob(
+    db: Database,
+    repository: RepositoryName,
+    digest: Digest,
+    deleted_by: Actor,
+    lease_ms: int = rows.LEASE_MS,
+    *,
+    may_break: bool = False,
+) -> None:
     """Stop `repository` from serving a blob; others that hold it still do.
 
-    Raises BlobUnknown (404). Source: distribution-spec main (967efdc), "Deleting Blobs".
+    `may_break`: also one that a manifest of this repository needs, which then cannot be pulled whole.
+    Raises BlobUnknown (404), ContentNeeded (409). Source: distribution-spec main (967efdc), "Deleting Blobs".
     """
 
     def work(tx: Transaction) -> None:
@@ -52,7 +62,11 @@ async def delete_blob(db: Database, repository: RepositoryName, digest: Digest, 
         blob = rows.find_blob_in(tx, repository, digest)
         if blob is None or repository_id is None:
             raise BlobUnknown(digest=digest)
+        parent = rows.find_user(tx, repository_id, blob.digest)
+        if parent is not None and not may_break:
+            raise ContentNeeded(digest=digest, needed_by=parent)
         rows.unlink(tx, repository_id, blob.digest)
+        rows.lease(tx, repository_id, blob.digest, lease_ms)
         record(tx, deleted_by, "delete", repository, detail=f"blob {digest}")
 
     await db.write(work)

@@ -1,4 +1,4 @@
-"""The tables `blob`, `repository_blob` and `lease`, and all their SQL."""
+"""The tables `blob`, `blob_total`, `repository_blob` and `lease`; see also `lifecycle/garbage/rows.py`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -14,6 +14,7 @@ LEASE_MS = 24 * 3600 * 1000
 LEASE_RENEWED_AFTER_MS = 3600 * 1000
 
 _ASKED_AT_ONCE = 500
+_BLOCK_BYTES = 4096
 
 Arrival = Literal["uploaded", "mounted"]
 
@@ -50,10 +51,11 @@ _LIVE_BY_SHA512 = """
 
 def _live(row: Row | None) -> Blob | None:
     """None also for a link to a blob that is not live."""
-    return None if row is None or row[0] is None else _blob(row)
+    return None if row is None or row[0] is None else blob_of(row)
 
 
-def _blob(row: Row) -> Blob:
+def blob_of(row: Row) -> Blob:
+    """The blob in a row of (digest, sha512, size, generation)."""
     return Blob(Digest(row[0]), Digest(row[1]) if row[1] else None, row[2], row[3])
 
 
@@ -76,7 +78,7 @@ async def find_holders(db: Database, digest: Digest, limit: int) -> list[Reposit
         f"""
         SELECT r.name FROM blob b
         JOIN repository_blob l ON l.digest = b.digest
-        JOIN repository r ON r.id = l.repository
+        JOIN repository r ON r.id = l.repository AND r.deleted_at IS NULL
         WHERE b.{column} = ? AND b.state = 'live' ORDER BY l.repository LIMIT ?
         """,
         (digest, limit),
@@ -84,7 +86,9 @@ async def find_holders(db: Database, digest: Digest, limit: int) -> list[Reposit
     return [RepositoryName(row[0]) for row in rows]
 
 
-async def is_lease_due(db: Database, repository: RepositoryName, digest: Digest) -> bool:
+async def is_lease_due(
+    db: Database, repository: RepositoryName, digest: Digest, lease_ms: int = LEASE_MS
+) -> bool:
     """Whether nothing but an old lease, or no lease, keeps an unreferenced blob of this repository."""
     row = await db.one(
         """
@@ -92,23 +96,25 @@ async def is_lease_due(db: Database, repository: RepositoryName, digest: Digest)
         AND NOT EXISTS (SELECT 1 FROM manifest_reference WHERE repository = r.id AND target = ?)
         AND NOT EXISTS (SELECT 1 FROM lease WHERE repository = r.id AND digest = ? AND until > ?)
         """,
-        (repository, digest, digest, now_ms() + LEASE_MS - LEASE_RENEWED_AFTER_MS),
+        (repository, digest, digest, now_ms() + lease_ms - min(LEASE_RENEWED_AFTER_MS, lease_ms // 2)),
     )
     return row is not None
 
 
-def lease(tx: Transaction, repository_id: int, digest: Digest) -> None:
-    """Protect a blob of this repository for 24 hours from now."""
+def lease(tx: Transaction, repository_id: int, digest: Digest, lease_ms: int = LEASE_MS) -> None:
+    """Protect a blob of this repository for so long from now; a lease that lasts longer stays."""
     tx.run(
         """
         INSERT INTO lease (repository, digest, until) VALUES (?, ?, ?)
-        ON CONFLICT (repository, digest) DO UPDATE SET until = excluded.until
+        ON CONFLICT (repository, digest) DO UPDATE SET until = max(until, excluded.until)
         """,
-        (repository_id, digest, now_ms() + LEASE_MS),
+        (repository_id, digest, now_ms() + lease_ms),
     )
 
 
-def link(tx: Transaction, repository_id: int, digest: Digest, arrival: Arrival) -> None:
+def link(
+    tx: Transaction, repository_id: int, digest: Digest, arrival: Arrival, lease_ms: int = LEASE_MS
+) -> None:
     """Let a repository serve a blob, and lease it. A link that exists learns how bytes came again."""
     tx.run(
         """
@@ -117,19 +123,71 @@ def link(tx: Transaction, repository_id: int, digest: Digest, arrival: Arrival) 
         """,
         (repository_id, digest, arrival, arrival, now_ms()),
     )
-    lease(tx, repository_id, digest)
+    lease(tx, repository_id, digest, lease_ms)
 
 
 def unlink(tx: Transaction, repository_id: int, digest: Digest) -> None:
-    """Stop a repository from serving a blob. The bytes stay."""
+    """Stop a repository from serving a blob. The bytes stay: a lease's end asks what becomes of them."""
     tx.run("DELETE FROM repository_blob WHERE repository = ? AND digest = ?", (repository_id, digest))
-    tx.run("DELETE FROM lease WHERE repository = ? AND digest = ?", (repository_id, digest))
 
 
-def unlink_all_in(tx: Transaction, repository_id: int) -> None:
-    """Stop a repository from serving any blob. The bytes stay."""
-    tx.run("DELETE FROM repository_blob WHERE repository = ?", (repository_id,))
-    tx.run("DELETE FROM lease WHERE repository = ?", (repository_id,))
+def find_user(tx: Transaction, repository_id: int, digest: Digest) -> Digest | None:
+    """A served manifest of this repository that refers to a blob, or to another manifest."""
+    row = tx.one(
+        """
+        SELECT p.digest FROM manifest_reference e JOIN manifest p ON p.id = e.manifest
+        WHERE e.target = ? AND e.repository = ? AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = p.id)
+        LIMIT 1
+        """,
+        (digest, repository_id),
+    )
+    return None if row is None else Digest(row[0])
+
+
+def unlink_some_in(tx: Transaction, repository_id: int, limit: int) -> list[Digest]:
+    """Stop a repository from serving at most `limit` blobs, and forget their leases; which they were."""
+    rows = tx.all(
+        "DELETE FROM repository_blob WHERE (repository, digest) IN"
+        " (SELECT repository, digest FROM repository_blob WHERE repository = ? LIMIT ?) RETURNING digest",
+        (repository_id, limit),
+    )
+    digests = [Digest(row[0]) for row in rows]
+    for digest in digests:
+        tx.run("DELETE FROM lease WHERE repository = ? AND digest = ?", (repository_id, digest))
+    return digests
+
+
+def forget_leases_in(tx: Transaction, repository_id: int, limit: int) -> int:
+    """Remove at most `limit` leases of a repository that links nothing any more."""
+    return tx.run(
+        "DELETE FROM lease WHERE (repository, digest) IN"
+        " (SELECT repository, digest FROM lease WHERE repository = ? LIMIT ?)",
+        (repository_id, limit),
+    )
+
+
+def link_targets(tx: Transaction, manifest_id: int) -> list[Digest]:
+    """Let the repository of a manifest serve again what it points at; the targets that are here no more.
+
+    A target that may be absent, and another manifest, is not one of those.
+    """
+    tx.run(
+        """
+        INSERT INTO repository_blob (repository, digest, origin, arrival, linked_at)
+        SELECT e.repository, b.digest, 'mounted', NULL, ? FROM manifest_reference e
+        JOIN blob b ON b.digest = e.target AND b.state = 'live' WHERE e.manifest = ?
+        ON CONFLICT (repository, digest) DO NOTHING
+        """,
+        (now_ms(), manifest_id),
+    )
+    rows = tx.all(
+        """
+        SELECT e.target FROM manifest_reference e JOIN blob b ON b.digest = e.target
+        WHERE e.manifest = ? AND b.state <> 'live'
+        """,
+        (manifest_id,),
+    )
+    return [Digest(row[0]) for row in rows]
 
 
 class HeldBlob(NamedTuple):
@@ -193,26 +251,38 @@ def forget_arrival(tx: Transaction, repository_id: int, digest: Digest) -> None:
 
 
 async def find_generation(db: Database, digest: Digest) -> tuple[int, bool]:
-    """The generation that a blob's row names, and whether it is live; (0, False) when there is no row."""
-    row = await db.one("SELECT generation, state FROM blob WHERE digest = ?", (digest,))
-    return (0, False) if row is None else (row[0], row[1] == "live")
+    """The generation that a blob's row names, and whether it is live.
+
+    Where there is no row it is the last one of which files were removed: the next was never used.
+    """
+    row = await db.one(
+        """
+        SELECT coalesce(b.generation, t.retired_generation), coalesce(b.state, '') FROM blob_total t
+        LEFT JOIN blob b ON b.digest = ? WHERE t.id = 1
+        """,
+        (digest,),
+    )
+    assert row is not None  # noqa: S101 - the migration put it there
+    return row[0], row[1] == "live"
 
 
 def make_live(tx: Transaction, digest: Digest, sha512: Digest | None, size: int, generation: int) -> bool:
     """Say that a blob's bytes are in the file of `generation`.
 
     A live row of the same generation, or of an earlier one whose file is known to be broken, is kept
-    or moved on. False when the row has meanwhile got a generation as high that is not live: the
-    caller's file is on a dead name and it must commit to the next.
+    or moved on. False when the row has meanwhile got a generation as high that is not live, or a file of
+    such a generation may just be removed: the caller's file is on a dead name and it must commit to the next.
     """
     row = tx.one("SELECT generation, state FROM blob WHERE digest = ?", (digest,))
     if row is None:
+        if generation <= _retired_generation(tx):
+            return False
         tx.run(
             "INSERT INTO blob (digest, sha512, size, generation, state, created_at)"
             " VALUES (?, ?, ?, ?, 'live', ?)",
             (digest, sha512, size, generation, now_ms()),
         )
-        _add_to_total(tx, 1, size)
+        add_to_total(tx, 1, size)
         return True
     current, is_live = row[0], row[1] == "live"
     if current > generation or (current == generation and not is_live):
@@ -223,7 +293,7 @@ def make_live(tx: Transaction, digest: Digest, sha512: Digest | None, size: int,
         (generation, size, sha512, digest),
     )
     if not is_live:
-        _add_to_total(tx, 1, size)
+        add_to_total(tx, 1, size)
     return True
 
 
@@ -235,12 +305,24 @@ def mark_damaged(tx: Transaction, digest: Digest, generation: int) -> bool:
     if row is None:
         return False
     tx.run("UPDATE blob SET state = 'damaged' WHERE digest = ?", (digest,))
-    _add_to_total(tx, -1, -row[0])
+    add_to_total(tx, -1, -row[0])
     return True
 
 
-def _add_to_total(tx: Transaction, blobs: int, size: int) -> None:
-    tx.run("UPDATE blob_total SET blobs = blobs + ?, bytes = bytes + ? WHERE id = 1", (blobs, size))
+def add_to_total(tx: Transaction, blobs: int, size: int) -> None:
+    """Count `blobs` more, or fewer, of so many bytes in all."""
+    on_disk = (abs(size) + _BLOCK_BYTES - 1) // _BLOCK_BYTES * _BLOCK_BYTES
+    tx.run(
+        "UPDATE blob_total SET blobs = blobs + ?, bytes = bytes + ?, disk_bytes = disk_bytes + ?"
+        " WHERE id = 1",
+        (blobs, size, on_disk if blobs > 0 else -on_disk),
+    )
+
+
+def _retired_generation(tx: Transaction) -> int:
+    row = tx.one("SELECT retired_generation FROM blob_total WHERE id = 1")
+    assert row is not None  # noqa: S101 - the migration put it there
+    return int(row[0])
 
 
 async def find_without_sha512(db: Database, after: str, limit: int) -> list[Blob]:
@@ -250,7 +332,7 @@ async def find_without_sha512(db: Database, after: str, limit: int) -> list[Blob
         " WHERE sha512 IS NULL AND state = 'live' AND digest > ? ORDER BY digest LIMIT ?",
         (after, limit),
     )
-    return [_blob(row) for row in rows]
+    return [blob_of(row) for row in rows]
 
 
 async def find_without_sha512_in(db: Database, repository: RepositoryName, limit: int) -> list[Blob]:
@@ -264,7 +346,7 @@ async def find_without_sha512_in(db: Database, repository: RepositoryName, limit
         """,
         (repository, limit),
     )
-    return [_blob(row) for row in rows]
+    return [blob_of(row) for row in rows]
 
 
 def set_sha512(tx: Transaction, digest: Digest, sha512: Digest) -> None:
@@ -277,12 +359,3 @@ async def get_total(db: Database) -> tuple[int, int]:
     row = await db.one("SELECT blobs, bytes FROM blob_total WHERE id = 1")
     assert row is not None  # noqa: S101 - the migration put it there
     return row[0], row[1]
-
-
-def drop_expired_leases(tx: Transaction, limit: int) -> int:
-    """Remove at most `limit` leases that are over."""
-    return tx.run(
-        "DELETE FROM lease WHERE (repository, digest) IN"
-        " (SELECT repository, digest FROM lease WHERE until < ? LIMIT ?)",
-        (now_ms(), limit),
-    )

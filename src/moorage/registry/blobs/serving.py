@@ -5,13 +5,11 @@ within the last hour; the last piece leaves only when the digest is right. A rea
 wrong or missing file takes the blob out of service, so that the next push brings it back.
 """
 
-import asyncio
 import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
-from contextlib import suppress
 
 import structlog
 
@@ -41,20 +39,26 @@ class BlobServer:
     """Opens and reads blobs for one worker process; remembers which files it found whole."""
 
     def __init__(
-        self, db: Database, store: BlobStore, threads: Executor, second_digests: SecondDigests
+        self,
+        db: Database,
+        store: BlobStore,
+        threads: Executor,
+        second_digests: SecondDigests,
+        lease_ms: int = rows.LEASE_MS,
     ) -> None:
         self._db = db
         self._store = store
         self._threads = threads
         self._second_digests = second_digests
         self._verified: OrderedDict[tuple[int, ...], float] = OrderedDict()
-        self._renewals: set[asyncio.Task[None]] = set()
+        self._lease_ms = lease_ms
         self._hashing = 0
 
     async def find(self, repository: RepositoryName, digest: Digest) -> Blob:
         """A blob that this repository holds and whose file is there.
 
-        Whoever is told so need not push it: if nothing else keeps it, its lease is renewed, behind the reply.
+        Whoever is told so need not push it: if nothing else keeps it, its lease is renewed before the reply,
+        which is once an hour at most.
 
         Raises BlobUnknown (404).
         """
@@ -63,21 +67,26 @@ class BlobServer:
         if size != blob.size:
             await self.withdraw(blob, "missing" if size is None else "wrong size")
             raise BlobUnknown(digest=digest)
-        if await rows.is_lease_due(self._db, repository, blob.digest):
-            renewal = asyncio.create_task(self._renew_lease(repository, blob.digest))
-            self._renewals.add(renewal)
-            renewal.add_done_callback(self._renewals.discard)
+        is_due = await rows.is_lease_due(self._db, repository, blob.digest, self._lease_ms)
+        if is_due and not await self._renew_lease(repository, blob.digest):
+            raise BlobUnknown(digest=digest)
         return blob
 
-    async def _renew_lease(self, repository: RepositoryName, digest: Digest) -> None:
-        def work(tx: Transaction) -> None:
-            repository_id = find_repository(tx, repository)
-            if repository_id is not None:
-                rows.lease(tx, repository_id, digest)
+    async def _renew_lease(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether the blob is still there to be leased: it may have been collected since it was found."""
 
-        # a registry that takes no writes now takes no manifest that would need the lease either
-        with suppress(RegistryError):
-            await self._db.write(work)
+        def work(tx: Transaction) -> bool:
+            repository_id = find_repository(tx, repository)
+            if repository_id is None or rows.find_blob_in(tx, repository, digest) is None:
+                return False
+            rows.lease(tx, repository_id, digest, self._lease_ms)
+            return True
+
+        try:
+            return await self._db.write(work)
+        except RegistryError:
+            # a registry that takes no writes now takes no manifest that would need the lease either
+            return True
 
     async def open(self, repository: RepositoryName, digest: Digest) -> tuple[Blob, BlobFile]:
         """A blob and its file, open; the caller closes it.

@@ -4,6 +4,7 @@ A blob's file is named by its sha256 digest and generation. An upload's file is 
 id and is written by one holder at a time, across all processes.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from moorage.oci.digest import Digest
@@ -115,6 +116,10 @@ class BlobStore(UploadStore, Protocol):
 
     def blob_size(self, digest: Digest, generation: int) -> int | None:
         """The size of a blob's file in bytes; None when the file is gone."""
+        ...
+
+    def remove_blobs(self, blobs: Iterable[tuple[Digest, int]]) -> None:
+        """Remove the files of these generations, if they are there; durable when this returns."""
         ...
 
     def quarantine(self, digest: Digest, generation: int) -> None:

@@ -1,4 +1,8 @@
-"""The tables `manifest` and `manifest_reference`, and all their SQL."""
+"""The tables `manifest`, `manifest_reference` and `trash`, and all their SQL.
+
+A manifest in the trash keeps its row and its edges and is found by none of the reads but `find_in_trash`;
+no tag points to it.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -59,11 +63,13 @@ _BY_TAG = """
 """
 _BY_SHA256 = """
     SELECT m.digest, m.digest, m.media_type, m.payload FROM repository r
-    JOIN manifest m ON m.repository = r.id AND m.digest = ? WHERE r.name = ?
+    JOIN manifest m ON m.repository = r.id AND m.digest = ?
+    WHERE r.name = ? AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = m.id)
 """
 _BY_SHA512 = """
     SELECT m.sha512, m.digest, m.media_type, m.payload FROM repository r
-    JOIN manifest m ON m.repository = r.id AND m.sha512 = ? WHERE r.name = ?
+    JOIN manifest m ON m.repository = r.id AND m.sha512 = ?
+    WHERE r.name = ? AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = m.id)
 """
 
 
@@ -100,14 +106,15 @@ def find_held(tx: Transaction, repository_id: int, digests: Sequence[Digest]) ->
             some = asked[start : start + _ASKED_AT_ONCE]
             found = tx.all(
                 f"SELECT {column}, id, digest, size, depth FROM manifest"
-                f" WHERE repository = ? AND {column} IN ({_marks(some)})",
+                f" WHERE repository = ? AND {column} IN ({_marks(some)})"
+                " AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = manifest.id)",
                 (repository_id, *some),
             )
             held |= {Digest(row[0]): Held(*row[1:]) for row in found}
     return held
 
 
-async def list_digests(
+async def read_known(
     db: Database, repository_id: int, after: str, limit: int
 ) -> list[tuple[Digest, Digest, bool]]:
     """The sha256 and sha512 digests of a repository's manifests, after one; whether each is in the trash."""
@@ -135,7 +142,8 @@ def put(
 ) -> int:
     """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
 
-    `pushed_at`: when it came, in milliseconds, where that is not now.
+    `pushed_at`: when it came, in milliseconds, where that is not now. One that was in the trash is served
+    again.
     """
     subject = manifest.subject
     row = tx.one(
@@ -165,6 +173,7 @@ def put(
         ),
     )
     assert row is not None  # noqa: S101 - inserted or updated, it has an id
+    take_from_trash(tx, row[0])
     return int(row[0])
 
 
@@ -183,30 +192,131 @@ def put_references(
         )
 
 
-def delete(tx: Transaction, row_id: int, leased_until: int) -> None:
-    """Remove a manifest and its edges. Its tags go before it.
+def delete(tx: Transaction, row_id: int, leased_until: int | None) -> None:
+    """Remove a manifest and its edges for good. Its tags go before it.
 
-    What it pointed at is leased until then: a client may have been told just now that it is here.
+    What it pointed at is leased until then: a client may have been told just now that it is here. With
+    None nothing is: the repository goes too.
     """
-    tx.run(
-        """
-        INSERT INTO lease (repository, digest, until)
-        SELECT repository, target, ? FROM manifest_reference WHERE manifest = ?
-        ON CONFLICT (repository, digest) DO UPDATE SET until = excluded.until
-        """,
-        (leased_until, row_id),
-    )
+    if leased_until is not None:
+        tx.run(
+            """
+            INSERT INTO lease (repository, digest, until)
+            SELECT repository, target, ? FROM manifest_reference WHERE manifest = ?
+            ON CONFLICT (repository, digest) DO UPDATE SET until = max(until, excluded.until)
+            """,
+            (leased_until, row_id),
+        )
+    take_from_trash(tx, row_id)
     tx.run("DELETE FROM manifest_reference WHERE manifest = ?", (row_id,))
     tx.run("DELETE FROM manifest WHERE id = ?", (row_id,))
 
 
-def delete_all_in(tx: Transaction, repository_id: int) -> None:
-    """Remove a repository's manifests and their edges, and lease nothing: the repository goes too."""
-    tx.run(
-        "DELETE FROM manifest_reference WHERE manifest IN (SELECT id FROM manifest WHERE repository = ?)",
-        (repository_id,),
+def list_some_in(tx: Transaction, repository_id: int, limit: int) -> list[int]:
+    """At most `limit` manifests of a repository, in the trash or not."""
+    rows = tx.all("SELECT id FROM manifest WHERE repository = ? LIMIT ?", (repository_id, limit))
+    return [int(row[0]) for row in rows]
+
+
+def put_in_trash(tx: Transaction, row_id: int, deletion_id: int) -> None:
+    """Serve a manifest no more. Its tags go before it."""
+    tx.run("INSERT INTO trash (manifest, deletion) VALUES (?, ?)", (row_id, deletion_id))
+
+
+def take_from_trash(tx: Transaction, row_id: int) -> None:
+    """Serve a manifest again."""
+    tx.run("DELETE FROM trash WHERE manifest = ?", (row_id,))
+
+
+def list_in_deletion(tx: Transaction, deletion_id: int, limit: int = -1) -> list[tuple[int, Digest]]:
+    """The row and digest of what a deletion has in the trash still, at most `limit` of them."""
+    rows = tx.all(
+        "SELECT m.id, m.digest FROM trash t JOIN manifest m ON m.id = t.manifest"
+        " WHERE t.deletion = ? ORDER BY m.id LIMIT ?",
+        (deletion_id, limit),
     )
-    tx.run("DELETE FROM manifest WHERE repository = ?", (repository_id,))
+    return [(row[0], Digest(row[1])) for row in rows]
+
+
+def keep_with_parents(tx: Transaction, deletion_id: int) -> None:
+    """Let what a deletion has in the trash go no sooner than the indexes in the trash that need it."""
+    parents = """
+        FROM manifest m
+        JOIN manifest_reference e ON e.target = m.digest AND e.repository = m.repository
+        JOIN trash p ON p.manifest = e.manifest AND p.deletion <> trash.deletion
+        WHERE m.id = trash.manifest
+    """
+    tx.run(
+        f"UPDATE trash SET deletion = (SELECT max(p.deletion) {parents})"
+        f" WHERE deletion = ? AND EXISTS (SELECT 1 {parents})",
+        (deletion_id,),
+    )
+
+
+def list_trashed_children(tx: Transaction, row_id: int) -> list[int]:
+    """The manifests in the trash that a manifest refers to."""
+    rows = tx.all(
+        """
+        SELECT m.id FROM manifest_reference e
+        JOIN manifest m ON m.repository = e.repository AND m.digest = e.target
+        JOIN trash t ON t.manifest = m.id WHERE e.manifest = ?
+        """,
+        (row_id,),
+    )
+    return [int(row[0]) for row in rows]
+
+
+def list_digests(tx: Transaction, row_ids: Sequence[int]) -> list[Digest]:
+    """The sha256 digests of manifests, in that order."""
+    found = [tx.one("SELECT digest FROM manifest WHERE id = ?", (row_id,)) for row_id in row_ids]
+    return [Digest(row[0]) for row in found if row is not None]
+
+
+def find_in_trash(tx: Transaction, repository_id: int, digest: Digest) -> tuple[int, int] | None:
+    """The row of a manifest that is in the trash, and its deletion; by either digest."""
+    column = "sha512" if algorithm_of(digest) == SHA512 else "digest"
+    row = tx.one(
+        "SELECT m.id, t.deletion FROM manifest m JOIN trash t ON t.manifest = m.id"
+        f" WHERE m.repository = ? AND m.{column} = ?",
+        (repository_id, digest),
+    )
+    return None if row is None else (row[0], row[1])
+
+
+# Of no use but by the manifest it hangs on: untagged, in no index, without another subject that is served.
+_LOOSE = """
+    NOT EXISTS (SELECT 1 FROM trash WHERE manifest = m.id)
+    AND NOT EXISTS (SELECT 1 FROM tag WHERE manifest = m.id)
+    AND NOT EXISTS (
+        SELECT 1 FROM manifest_reference p WHERE p.target = m.digest AND p.repository = m.repository
+        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = p.manifest)
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM manifest s WHERE s.repository = m.repository AND s.digest = m.subject
+        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = s.id)
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM manifest s WHERE s.repository = m.repository AND s.sha512 = m.subject
+        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = s.id)
+    )
+"""
+
+
+def list_loose_dependants(tx: Transaction, row_id: int) -> list[int]:
+    """Children and referrers of a manifest that is in the trash, which nothing else keeps."""
+    rows = tx.all(
+        f"""
+        SELECT m.id FROM manifest_reference e
+        JOIN manifest m ON m.repository = e.repository AND m.digest = e.target
+        WHERE e.manifest = ? AND {_LOOSE}
+        UNION
+        SELECT m.id FROM manifest d
+        JOIN manifest m ON m.repository = d.repository AND m.subject IN (d.digest, d.sha512)
+        WHERE d.id = ? AND {_LOOSE}
+        """,
+        (row_id, row_id),
+    )
+    return [int(row[0]) for row in rows]
 
 
 async def list_referrers(
@@ -228,7 +338,8 @@ async def list_referrers(
         f"""
         SELECT m.id, length(CAST(m.annotations AS BLOB)) + length(CAST(coalesce(m.artifact_type, '') AS BLOB))
         FROM repository r JOIN manifest m ON m.repository = r.id AND m.subject IN ({_marks(names)})
-        WHERE r.name = ? {type_filter} AND m.id > ? ORDER BY m.id LIMIT ?
+        WHERE r.name = ? {type_filter} AND m.id > ?
+        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = m.id) ORDER BY m.id LIMIT ?
         """,
         (*names, repository, *artifact_types, after, limit + 1),
     )
@@ -243,7 +354,8 @@ async def list_referrers(
         SELECT m.id, CASE m.algorithm WHEN 'sha512' THEN m.sha512 ELSE m.digest END,
             m.media_type, m.size, m.artifact_type, m.annotations
         FROM repository r JOIN manifest m ON m.repository = r.id AND m.subject IN ({_marks(names)})
-        WHERE r.name = ? {type_filter} AND m.id > ? AND m.id <= ? ORDER BY m.id
+        WHERE r.name = ? {type_filter} AND m.id > ? AND m.id <= ?
+        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = m.id) ORDER BY m.id
         """,
         (*names, repository, *artifact_types, after, last),
     )

@@ -5,13 +5,11 @@ from collections.abc import AsyncGenerator
 
 import structlog
 
-from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.errors import ContentDamaged, ManifestUnknown
-from moorage.oci.digest import Digest, encoded_of, is_digest
+from moorage.oci.digest import encoded_of, is_digest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor, record
-from moorage.registry.blobs.rows import LEASE_MS
 from moorage.registry.manifests import rows
 from moorage.registry.manifests.rows import StoredManifest
 from moorage.registry.repositories.rows import find_repository
@@ -67,25 +65,3 @@ async def delete_tag(db: Database, repository: RepositoryName, tag: Tag, deleted
 
     await db.write(work)
     log.info("tag_deleted", repository=repository, tag=tag, deleted_by=str(deleted_by))
-
-
-async def delete_manifest(
-    db: Database, repository: RepositoryName, digest: Digest, deleted_by: Actor
-) -> None:
-    """Remove a manifest and every tag that points to it, at once.
-
-    Raises ManifestUnknown (404). Source: distribution-spec main (967efdc), "Deleting Manifests".
-    """
-
-    def work(tx: Transaction) -> list[Tag]:
-        repository_id = find_repository(tx, repository)
-        held = None if repository_id is None else rows.find_held(tx, repository_id, [digest]).get(digest)
-        if repository_id is None or held is None:
-            raise ManifestUnknown(name=repository, reference=digest)
-        tags = tag_rows.delete_all_of(tx, repository_id, held.row_id, str(deleted_by))
-        rows.delete(tx, held.row_id, now_ms() + LEASE_MS)
-        record(tx, deleted_by, "delete", repository, detail=" ".join(["manifest", digest, *tags]))
-        return tags
-
-    tags = await db.write(work)
-    log.info("manifest_deleted", repository=repository, digest=digest, tags=tags, deleted_by=str(deleted_by))

@@ -56,12 +56,80 @@ def ensure_repository(tx: Transaction, name: RepositoryName) -> int:
 
 async def list_repositories(db: Database, after: str, limit: int) -> list[str]:
     """At most `limit` names bytewise after `after`, in order."""
-    rows = await db.all("SELECT name FROM repository WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
+    rows = await db.all(
+        "SELECT name FROM repository WHERE name > ? AND deleted_at IS NULL ORDER BY name LIMIT ?",
+        (after, limit),
+    )
     return [str(row[0]) for row in rows]
 
 
+class DeletedRepository(NamedTuple):
+    """A repository in the trash. Times are in milliseconds since 1970-01-01 UTC."""
+
+    id: int
+    name: RepositoryName
+    deleted_at: int
+    deleted_by: str
+    purge_at: int
+
+
+_DELETED = (
+    "SELECT id, deleted_name, deleted_at, deleted_by, purge_at FROM repository WHERE deleted_at IS NOT NULL"
+)
+
+
+def put_in_trash(tx: Transaction, repository_id: int, deleted_by: str, purge_at: int) -> None:
+    """Give a repository's name free. What it has is found by no name that a client can say."""
+    tx.run(
+        """
+        UPDATE repository SET deleted_name = name, name = '@' || id,
+            deleted_at = ?, deleted_by = ?, purge_at = ?
+        WHERE id = ? AND deleted_at IS NULL
+        """,
+        (now_ms(), deleted_by, purge_at, repository_id),
+    )
+    tx.run("DELETE FROM repository_alias WHERE repository = ?", (repository_id,))
+
+
+def take_from_trash(tx: Transaction, repository_id: int, name: RepositoryName) -> None:
+    """Give a deleted repository this name, which is free."""
+    tx.run(
+        """
+        UPDATE repository SET name = ?,
+            deleted_name = NULL, deleted_at = NULL, deleted_by = NULL, purge_at = NULL
+        WHERE id = ?
+        """,
+        (name, repository_id),
+    )
+
+
+def find_deleted(tx: Transaction, repository_id: int) -> DeletedRepository | None:
+    """A repository in the trash."""
+    row = tx.one(f"{_DELETED} AND id = ?", (repository_id,))
+    return None if row is None else DeletedRepository(*row)
+
+
+async def list_deleted(db: Database, before: int, limit: int) -> list[DeletedRepository]:
+    """At most `limit` repositories in the trash with a lower id than `before`, the newest first."""
+    rows = await db.all(
+        f"{_DELETED} AND purge_at IS NOT NULL AND id < ? ORDER BY id DESC LIMIT ?", (before, limit)
+    )
+    return [DeletedRepository(*row) for row in rows]
+
+
+def find_due(tx: Transaction, now: int) -> int | None:
+    """A repository whose time in the trash is over."""
+    row = tx.one("SELECT id FROM repository WHERE purge_at <= ? ORDER BY purge_at LIMIT 1", (now,))
+    return None if row is None else int(row[0])
+
+
+def make_due(tx: Transaction, repository_id: int) -> None:
+    """Let a deleted repository's time be over."""
+    tx.run("UPDATE repository SET purge_at = 0 WHERE id = ? AND deleted_at IS NOT NULL", (repository_id,))
+
+
 def delete_repository(tx: Transaction, repository_id: int) -> None:
-    """Remove a repository, of which nothing else is left."""
+    """Forget a repository, of which nothing else is left."""
     tx.run("DELETE FROM repository WHERE id = ?", (repository_id,))
 
 

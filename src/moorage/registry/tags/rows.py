@@ -9,7 +9,6 @@ from moorage.oci.digest import Algorithm, Digest
 from moorage.oci.names import Tag
 from moorage.oci.versions import version_key
 
-
 _ASKED_AT_ONCE = 500
 
 
@@ -69,18 +68,27 @@ def delete(tx: Transaction, repository_id: int, tag: Tag, moved_by: str) -> bool
     return True
 
 
-def delete_all_of(tx: Transaction, repository_id: int, manifest_id: int, moved_by: str) -> list[Tag]:
-    """Remove every tag of a manifest; which they were."""
-    tags = [Tag(row[0]) for row in tx.all("SELECT name FROM tag WHERE manifest = ?", (manifest_id,))]
-    for tag in tags:
-        delete(tx, repository_id, tag, moved_by)
-    return tags
+def list_of(tx: Transaction, manifest_id: int) -> list[tuple[Tag, Algorithm]]:
+    """The tags of a manifest, with the algorithm that each was pushed by."""
+    rows = tx.all("SELECT name, algorithm FROM tag WHERE manifest = ? ORDER BY name", (manifest_id,))
+    return [(Tag(row[0]), row[1]) for row in rows]
 
 
-def delete_all_in(tx: Transaction, repository_id: int) -> None:
-    """Remove a repository's tags and all that is known of them; its manifests go after them."""
-    tx.run("DELETE FROM tag WHERE repository = ?", (repository_id,))
-    tx.run("DELETE FROM tag_event WHERE repository = ?", (repository_id,))
+def forget_some_in(tx: Transaction, repository_id: int, limit: int) -> int:
+    """Forget at most `limit` tags, events, pins and pulls of a repository that goes for good; how many."""
+    forgotten = 0
+    for table, key in (
+        ("tag", "name"),
+        ("tag_event", "name, number"),
+        ("tag_pin", "name"),
+        ("pull", "reference"),
+    ):
+        forgotten += tx.run(
+            f"DELETE FROM {table} WHERE (repository, {key}) IN"
+            f" (SELECT repository, {key} FROM {table} WHERE repository = ? LIMIT ?)",
+            (repository_id, limit - forgotten),
+        )
+    return forgotten
 
 
 def _find_sha256(tx: Transaction, repository_id: int, tag: Tag) -> Digest | None:

@@ -61,11 +61,19 @@ class Chunk:
 class Uploads:
     """The uploads of one store, as one worker process serves them."""
 
-    def __init__(self, db: Database, store: BlobStore, threads: Executor, settings: UploadSettings) -> None:
+    def __init__(
+        self,
+        db: Database,
+        store: BlobStore,
+        threads: Executor,
+        settings: UploadSettings,
+        lease_ms: int = blob_rows.LEASE_MS,
+    ) -> None:
         self._db = db
         self._store = store
         self._threads = threads
         self._settings = settings
+        self._lease_ms = lease_ms
 
     async def begin(self, repository: RepositoryName, started_by: str) -> Upload:
         """Open an upload.
@@ -258,11 +266,23 @@ class Uploads:
                 generation += 1
                 await self._in_thread(self._store.commit, upload.id, blob.digest, generation)
             blob = msgspec.structs.replace(blob, generation=generation)
-            if await self._db.write(lambda tx, blob=blob: _record(tx, upload, blob)):  # type: ignore[misc]
+            if await self._db.write(lambda tx, blob=blob: self._record(tx, upload, blob)):  # type: ignore[misc]
                 break
+            # no row will ever name this file
+            await self._in_thread(self._store.remove_blobs, [(blob.digest, generation)])
         await self._in_thread(self._store.discard_upload, upload.id)
         log.debug("blob_committed", repository=upload.repository, digest=blob.digest, bytes=blob.size)
         return blob
+
+    def _record(self, tx: Transaction, upload: Upload, blob: Blob) -> bool:
+        """Row live, repository linked and leased, upload gone: all or nothing."""
+        if not blob_rows.make_live(tx, blob.digest, blob.sha512, blob.size, blob.generation):
+            return False
+        if not rows.delete(tx, upload.id):
+            raise UploadUnknown(upload=upload.id)
+        repository_id = ensure_repository(tx, upload.repository)
+        blob_rows.link(tx, repository_id, blob.digest, "uploaded", self._lease_ms)
+        return True
 
     async def _drop(self, upload_id: str) -> None:
         await self._db.write(lambda tx: rows.delete(tx, upload_id))
@@ -285,13 +305,3 @@ def _check_order(upload: Upload, chunk: Chunk) -> None:
         )
     if chunk.length is not None and chunk.length != chunk.claimed.length:
         raise SizeInvalid(declared_bytes=chunk.claimed.length, content_length_bytes=chunk.length)
-
-
-def _record(tx: Transaction, upload: Upload, blob: Blob) -> bool:
-    """Row live, repository linked and leased, upload gone: all or nothing."""
-    if not blob_rows.make_live(tx, blob.digest, blob.sha512, blob.size, blob.generation):
-        return False
-    if not rows.delete(tx, upload.id):
-        raise UploadUnknown(upload=upload.id)
-    blob_rows.link(tx, ensure_repository(tx, upload.repository), blob.digest, "uploaded")
-    return True

@@ -6,7 +6,7 @@ files without rows: never a row without its file, nor a tag without all of its i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from functools import partial
@@ -60,13 +60,20 @@ class Takeover:
     """One import, by one process."""
 
     def __init__(
-        self, db: Database, store: BlobStore, adopting: Adopting, source: Source, threads: Executor
+        self,
+        db: Database,
+        store: BlobStore,
+        adopting: Adopting,
+        source: Source,
+        threads: Executor,
+        lease_ms: int,
     ) -> None:
         self._db = db
         self._store = store
         self._adopting = adopting
         self._source = source
         self._threads = threads
+        self._lease_ms = lease_ms
         self.report = Report()
         self.progress = Progress()
         self._counted: set[Digest] = set()
@@ -118,7 +125,7 @@ class Takeover:
         manifests: set[Digest] = set()
         trashed: set[Digest] = set()
         after = ""
-        while some := await manifest_rows.list_digests(self._db, repository_id, after, _READ_AT_ONCE):
+        while some := await manifest_rows.read_known(self._db, repository_id, after, _READ_AT_ONCE):
             for sha256, sha512, is_trashed in some:
                 (trashed if is_trashed else manifests).update((sha256, sha512))
             after = some[-1][0]
@@ -230,13 +237,15 @@ class Takeover:
         return read
 
     async def _write(self, name: RepositoryName, found: FoundRepository, batch: Batch) -> None:
-        written = await self._db.write(lambda tx: write_batch(tx, name, batch))
+        written = await self._db.write(lambda tx: write_batch(tx, name, batch, self._lease_ms))
         while written.late:
             # meanwhile another has taken away what had this generation: once more, under the next
             again = [_Wanted(digest, digest) for digest in written.late]
             kept = [blob for blob in batch.blobs if blob.digest not in written.late]
+            dead = [(blob.digest, blob.generation) for blob in batch.blobs if blob.digest in written.late]
+            await in_thread(self._threads, self._store.remove_blobs, dead)
             batch.blobs = kept + await self._adopt_all(name, again, batch.lost)
-            written = await self._db.write(lambda tx: write_batch(tx, name, batch))
+            written = await self._db.write(lambda tx: write_batch(tx, name, batch, self._lease_ms))
         report = self.report
         for blob in batch.blobs:
             if blob.means is not None:
@@ -270,7 +279,7 @@ def _several(things: Iterable[T], count: int) -> Iterator[list[T]]:
         yield some
 
 
-async def _one_ahead(things: AsyncIterator[T]) -> AsyncIterator[T]:
+async def _one_ahead(things: AsyncIterator[T]) -> AsyncGenerator[T, None]:
     """The same things; while one is worked on, the next is made."""
     ahead = asyncio.ensure_future(anext(things, None))
     try:

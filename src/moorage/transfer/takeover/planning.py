@@ -35,7 +35,7 @@ class Parsed:
 
 @dataclass(slots=True)
 class Plan:
-    """Manifests to bring, children first, each with its blobs; and tags to move, all of which will have one."""
+    """Manifests to bring, children first, each with its blobs; and tags to move, each to one of them."""
 
     manifests: dict[Digest, Parsed] = field(default_factory=dict)
     tags: dict[str, Digest] = field(default_factory=dict)

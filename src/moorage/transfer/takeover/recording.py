@@ -62,13 +62,13 @@ class Written:
     lost_tags: dict[str, str] = field(default_factory=dict)
 
 
-def write_batch(tx: Transaction, name: RepositoryName, batch: Batch) -> Written:
+def write_batch(tx: Transaction, name: RepositoryName, batch: Batch, lease_ms: int) -> Written:
     """Write a batch into a repository, which is made if need be."""
     written = Written()
     repository_id = ensure_repository(tx, name)
     for blob in batch.blobs:
         if blob_rows.make_live(tx, blob.digest, blob.sha512, blob.size, blob.generation):
-            blob_rows.link(tx, repository_id, blob.digest, "uploaded")
+            blob_rows.link(tx, repository_id, blob.digest, "uploaded", lease_ms)
         else:
             written.late.add(blob.digest)
     if written.late:
@@ -88,9 +88,7 @@ def write_batch(tx: Transaction, name: RepositoryName, batch: Batch) -> Written:
     return written
 
 
-def _move_tags(
-    tx: Transaction, repository_id: int, tags: Mapping[str, Tagged], written: Written
-) -> None:
+def _move_tags(tx: Transaction, repository_id: int, tags: Mapping[str, Tagged], written: Written) -> None:
     """Point tags to manifests that are here, unless someone else has moved them meanwhile."""
     held = manifest_rows.find_held(tx, repository_id, [digest for digest, _ in tags.values()])
     for tag, (digest, at) in tags.items():

@@ -1,1 +1,0 @@
-"""Removing a whole repository: what each room holds of it goes at once."""
