@@ -167,6 +167,33 @@ async def open_local(settings: Settings) -> AsyncIterator[Folder]:
         await opened.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The rows and bytes of a data folder, for what its operator brings and takes."""
+
+    db: Database
+    store: FilesystemStore
+    uploads: Uploads
+    threads: ThreadPoolExecutor
+    settings: Settings
+
+
+@asynccontextmanager
+async def open_holding(settings: Settings) -> AsyncIterator[Holding]:
+    """What a data folder holds, also while `serve` runs on it.
+
+    Raises StartRefused.
+    """
+    check_folder(settings)
+    logs.configure(replace(settings.log, level="error"))
+    threads = ThreadPoolExecutor(_DISK_THREADS // 2, thread_name_prefix="disk")
+    opened = _open(settings, Health(), Attempts(), threads, operator=OPERATOR)
+    try:
+        yield Holding(opened.db, opened.store, opened.services.uploads, threads, settings)
+    finally:
+        await opened.close()
+
+
 @asynccontextmanager
 async def open_for_backup(settings: Settings) -> AsyncIterator[Source]:
     """What a backup of a data folder is made of, also while `serve` runs on it.

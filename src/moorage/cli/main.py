@@ -26,6 +26,7 @@ from moorage.cli.manage import (
     tokens,
     users,
 )
+from moorage.cli.transfer import importing
 
 app = typer.Typer(
     name="moorage",
@@ -64,6 +65,7 @@ app.add_typer(store.scrub_app, name="scrub")
 app.command()(store.verify)
 app.command()(backup.backup)
 app.command()(backup.restore)
+app.add_typer(importing.app, name="import")
 
 
 def main() -> None:

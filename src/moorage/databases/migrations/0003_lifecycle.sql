@@ -190,6 +190,9 @@ UPDATE blob_total SET
     bytes = (SELECT coalesce(sum(size), 0) FROM blob WHERE state = 'live'),
     disk_bytes = (SELECT coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM blob WHERE state = 'live');
 
+-- Who has a password as another registry hashed it, until they first sign in.
+CREATE INDEX account_by_bcrypt ON account (id) WHERE password LIKE '$2%';
+
 -- While one of these is not over, nothing is taken from the disk: a backup is being made.
 CREATE TABLE garbage_pause (
     holder      TEXT    NOT NULL PRIMARY KEY,

@@ -115,6 +115,21 @@ def find_held(tx: Transaction, repository_id: int, digests: Sequence[Digest]) ->
     return held
 
 
+async def read_known(
+    db: Database, repository_id: int, after: str, limit: int
+) -> list[tuple[Digest, Digest, bool]]:
+    """The sha256 and sha512 digests of a repository's manifests, after one; whether each is in the trash."""
+    rows = await db.all(
+        """
+        SELECT m.digest, m.sha512, t.manifest IS NOT NULL FROM manifest m
+        LEFT JOIN trash t ON t.manifest = m.id
+        WHERE m.repository = ? AND m.digest > ? ORDER BY m.digest LIMIT ?
+        """,
+        (repository_id, after, limit),
+    )
+    return [(Digest(row[0]), Digest(row[1]), bool(row[2])) for row in rows]
+
+
 def put(
     tx: Transaction,
     repository_id: int,
@@ -124,10 +139,12 @@ def put(
     algorithm: Algorithm,
     depth: int,
     pushed_by: str,
+    pushed_at: int | None = None,
 ) -> int:
     """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
 
-    One that was in the trash is served again. Its bytes are written again too: they may be damaged.
+    `pushed_at`: when it came, in milliseconds, where that is not now. One that was in the trash is served
+    again. Its bytes are written again too: they may be damaged.
     """
     subject = manifest.subject
     row = tx.one(
@@ -153,7 +170,7 @@ def put(
             # only a referrer's are ever shown
             json.dumps(manifest.annotations, ensure_ascii=False) if subject else "{}",
             payload,
-            now_ms(),
+            pushed_at or now_ms(),
             pushed_by,
         ),
     )
