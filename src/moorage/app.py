@@ -18,7 +18,7 @@ from moorage.api.gate import Gate
 from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2.services import Services
-from moorage.config import JobSettings, Settings
+from moorage.config import Settings
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
@@ -100,7 +100,7 @@ async def open_worker(settings: Settings, health: Health) -> AsyncIterator[Work]
     data = settings.storage.data
     try:
         yield Work(
-            JobWorker(opened.db, data, _handlers(opened), _schedules(settings.jobs), settings.jobs),
+            JobWorker(opened.db, data, _handlers(opened), _schedules(opened), settings.jobs),
             Sweep(data / "sweep.lock", opened.db, opened.services.uploads, opened.second_digests),
         )
     finally:
@@ -214,7 +214,7 @@ def _handlers(opened: _Opened) -> Mapping[str, Handler]:  # noqa: ARG001 - whoev
     return {}
 
 
-def _schedules(jobs: JobSettings) -> Mapping[str, Scheduled]:  # noqa: ARG001 - whoever adds a kind needs it
+def _schedules(opened: _Opened) -> Mapping[str, Scheduled]:  # noqa: ARG001 - whoever adds a kind needs it
     """Which kinds of job are asked for again and again."""
     return {}
 
