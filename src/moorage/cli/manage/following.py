@@ -9,12 +9,10 @@ import typer
 
 from moorage.cli.manage.client import Fact, Unreachable
 from moorage.cli.manage.session import Session
-from moorage.cli.manage.showing import shown
+from moorage.cli.manage.showing import shown, shown_bytes
 
 _LOOK_EVERY_S = 0.5
 _LINE_EVERY_S = 5.0
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_STEP = 1024
 
 Seen = Callable[[Fact], None]
 
@@ -141,15 +139,8 @@ def how_much(job: Fact) -> str | None:
 
 def _amount(done: int, total: int | None, unit: str) -> str:
     is_bytes = unit == "bytes"
-    amount = _size(done) if is_bytes else f"{done:,}"
+    amount = shown_bytes(done) if is_bytes else f"{done:,}"
     if total is not None:
-        amount += f" of {_size(total)}" if is_bytes else f" of {total:,}"
+        amount += f" of {shown_bytes(total)}" if is_bytes else f" of {total:,}"
     share = f" ({done * 100 // total} %)" if total else ""
     return f"{amount}{share}" if is_bytes else f"{amount} {unit}{share}"
-
-
-def _size(number: int) -> str:
-    size, index = float(number), 0
-    while size >= _STEP and index < len(_UNITS) - 1:
-        size, index = size / _STEP, index + 1
-    return f"{number} B" if index == 0 else f"{size:.1f} {_UNITS[index]}"
