@@ -19,6 +19,7 @@ from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2.services import Services
 from moorage.config import Settings
+from moorage.database import Database
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
@@ -31,6 +32,7 @@ from moorage.identity.federation.visiting import Visits
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.issuers.client import HttpIssuers
 from moorage.lifecycle.retention import running as retention
+from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.lifecycle.untagged import clearing as untagged
 from moorage.records.jobs.alive import has_worker
@@ -45,13 +47,15 @@ from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
 from moorage.schedule import read_schedule
 from moorage.storage.filesystem import FilesystemStore
+from moorage.transfer.backing_up import Source
+from moorage.transfer.restoring import MARKER
+from moorage.upkeep import Upkeep, backup_source
 from moorage.web.routes import PAGES
 from moorage.web.trust import TrustPages
 
 _DISK_THREADS = 16
 _WORKER_THREADS = 4
 _KEEP_EVERY_S = 10.0
-_PULLS_EVERY_S = 10.0
 
 log = structlog.get_logger()
 
@@ -75,16 +79,13 @@ async def open_registry(
     opened = _open(settings, health, attempts, threads, turns=turns)
     services = opened.services
     await _make_key(opened.db)
-    tasks = [
-        asyncio.create_task(_keep(opened.db, services.callers)),
-        asyncio.create_task(_write_pulls(services.pulls)),
-    ]
+    await _compare_sequence(opened)
+    keeping = asyncio.create_task(_keep(services))
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         try:
             await services.pulls.write()
         finally:
@@ -111,10 +112,17 @@ async def open_worker(settings: Settings, health: Health) -> AsyncIterator[Work]
     threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="disk")
     opened = _open(settings, health, Attempts(), threads)
     data = settings.storage.data
+    await _compare_sequence(opened)
     try:
         yield Work(
             JobWorker(opened.db, data, _handlers(opened), _schedules(opened), settings.jobs),
-            Sweep(data / "sweep.lock", opened.db, opened.services.uploads, opened.second_digests),
+            Sweep(
+                data / "sweep.lock",
+                opened.db,
+                opened.services.uploads,
+                opened.second_digests,
+                Sequence(opened.db, data),
+            ),
         )
     finally:
         await opened.close()
@@ -146,6 +154,7 @@ async def open_local(settings: Settings) -> AsyncIterator[Folder]:
     metrics.claim_row(0)
     threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="disk")
     opened = _open(settings, health, Attempts(), threads, operator=OPERATOR)
+    await _compare_sequence(opened)
     try:
         operations = Operations(opened.services, health, metrics, None)
         data = settings.storage.data
@@ -158,11 +167,55 @@ async def open_local(settings: Settings) -> AsyncIterator[Folder]:
         await opened.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The rows and bytes of a data folder, for what its operator brings and takes."""
+
+    db: Database
+    store: FilesystemStore
+    uploads: Uploads
+    threads: ThreadPoolExecutor
+    settings: Settings
+
+
+@asynccontextmanager
+async def open_holding(settings: Settings) -> AsyncIterator[Holding]:
+    """What a data folder holds, also while `serve` runs on it.
+
+    Raises StartRefused.
+    """
+    check_folder(settings)
+    logs.configure(replace(settings.log, level="error"))
+    threads = ThreadPoolExecutor(_DISK_THREADS // 2, thread_name_prefix="disk")
+    opened = _open(settings, Health(), Attempts(), threads, operator=OPERATOR)
+    try:
+        yield Holding(opened.db, opened.store, opened.services.uploads, threads, settings)
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def open_for_backup(settings: Settings) -> AsyncIterator[Source]:
+    """What a backup of a data folder is made of, also while `serve` runs on it.
+
+    Raises StartRefused.
+    """
+    check_folder(settings)
+    logs.configure(replace(settings.log, level="error"))
+    health = Health()
+    db = sqlite.SqliteDatabase(settings.storage.database, health)
+    try:
+        yield backup_source(db, _store(settings, health), settings)
+    finally:
+        db.close()
+
+
 def check_folder(settings: Settings) -> None:
     """See that a registry is there, of this version.
 
     Raises StartRefused.
     """
+    _check_restored(settings)
     path = settings.storage.database
     if not path.exists():
         raise StartRefused(
@@ -180,6 +233,7 @@ class _Opened:
 
     services: Services
     db: sqlite.SqliteDatabase
+    store: FilesystemStore
     second_digests: SecondDigests
     issuers: HttpIssuers
     threads: ThreadPoolExecutor
@@ -232,13 +286,18 @@ def _open(
         Pulls(db),
         PlatformReader(db, store, threads),
     )
-    return _Opened(services, db, second_digests, issuers, threads)
+    return _Opened(services, db, store, second_digests, issuers, threads)
+
+
+def _upkeep(opened: _Opened) -> Upkeep:
+    return Upkeep(opened.db, opened.store, opened.threads, opened.services.settings)
 
 
 def _handlers(opened: _Opened) -> Mapping[str, Handler]:
     """Who does the work of each kind of job."""
     db, settings = opened.db, opened.services.settings
     return {
+        **_upkeep(opened).handlers(),
         retention.KIND: retention.Retention(db, settings.delete).run,
         untagged.KIND: untagged.Untagged(db, settings.delete, settings.retention.untagged).run,
     }
@@ -250,12 +309,22 @@ def _schedules(opened: _Opened) -> Mapping[str, Scheduled]:
     jobs = settings.jobs
     leaving = untagged.Untagged(opened.db, settings.delete, settings.retention.untagged)
     return {
+        **_upkeep(opened).schedules(),
         retention.KIND: Scheduled(read_schedule(jobs.retention), retention.has_rules),
         untagged.KIND: Scheduled(read_schedule(jobs.untagged), leaving.is_due),
     }
 
 
-async def _make_key(db: sqlite.SqliteDatabase) -> None:
+async def _compare_sequence(opened: _Opened) -> None:
+    """Before anything is done on a folder: notice a database that was put back."""
+    try:
+        await Sequence(opened.db, opened.services.settings.storage.data).compare()
+    except RegistryError as refusal:
+        # no garbage is collected either where nothing can be written
+        log.warning("sequence_not_compared", reason=str(refusal))
+
+
+async def _make_key(db: Database) -> None:
     """A key to sign bearer tokens with. Without room for one, what needs no new token goes on."""
     try:
         await rotate_if_due(db)
@@ -263,27 +332,30 @@ async def _make_key(db: sqlite.SqliteDatabase) -> None:
         log.warning("key_not_made", reason=str(refusal))
 
 
-async def _keep(db: sqlite.SqliteDatabase, callers: Callers) -> None:
-    """Now and then, see to the signing key and write down which tokens were used; as long as it lives."""
+async def _keep(services: Services) -> None:
+    """Now and then, see to the signing key, write down which tokens were used and what was pulled."""
     while True:
         await asyncio.sleep(_KEEP_EVERY_S)
         # here, not in the job worker: without a key no one could push or pull
-        await _make_key(db)
+        await _make_key(services.db)
+        await services.pulls.write()
         try:
-            await callers.record_uses()
+            await services.callers.record_uses()
         except RegistryError as refusal:
             log.warning("token_uses_lost", reason=str(refusal))
 
 
-async def _write_pulls(pulls: Pulls) -> None:
-    """Now and then, write down what was pulled; for as long as the worker lives."""
-    while True:
-        await asyncio.sleep(_PULLS_EVERY_S)
-        await pulls.write()
-
-
 def _store(settings: Settings, health: Health) -> FilesystemStore:
     return FilesystemStore(settings.storage.data, health, settings.storage.reserve)
+
+
+def _check_restored(settings: Settings) -> None:
+    """Raises StartRefused for half of a restore: without its database it would become an empty registry."""
+    marker = settings.storage.data / MARKER
+    if marker.exists():
+        raise StartRefused(
+            f"{settings.storage.data} is half of a restore. Repeat the moorage restore that was cut."
+        )
 
 
 def prepare(settings: Settings) -> int:
@@ -293,6 +365,7 @@ def prepare(settings: Settings) -> int:
     """
     os.umask(0o077)
     data = settings.storage.data
+    _check_restored(settings)
     try:
         _store(settings, Health()).prepare()
         lock = os.open(data / "moorage.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

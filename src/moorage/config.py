@@ -162,6 +162,9 @@ class StorageSettings:
         Bytes(GIB),
         "Pushes are refused with 507 below this much free space (or 5 % of the disk, if that is less).",
     )
+    quarantine: timedelta = setting(
+        timedelta(days=30), "How long files are kept that were damaged, or that no row names."
+    )
 
     @property
     def database(self) -> Path:
@@ -170,7 +173,47 @@ class StorageSettings:
 
     def problems(self) -> list[tuple[str, str]]:
         """What an operator must mend, as (key, sentence)."""
-        return [("reserve", "cannot be negative")] if self.reserve < 0 else []
+        found = []
+        if self.reserve < 0:
+            found.append(("reserve", "cannot be negative"))
+        if self.quarantine < timedelta(days=1):
+            found.append(("quarantine", "want 1d or more"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubSettings:
+    """Reading everything again, to find what the disk has lost."""
+
+    period: timedelta = setting(
+        timedelta(days=7), "How long after one round of reading everything the next begins."
+    )
+    rate: Bytes = setting(Bytes(50 * MIB), "Bytes a second that it reads at most; 0 is as fast as it can.")
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if self.period < timedelta(hours=1):
+            found.append(("period", "want 1h or more"))
+        if self.rate < 0:
+            found.append(("rate", "cannot be negative"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """Backups that are made by themselves; see `moorage backup` for those that are not."""
+
+    folder: Path | None = setting(None, "Where backups are made, on another disk. Unset: none are.")
+    keep: int = setting(7, "How many of them stay.")
+    by_link: bool = setting(
+        False,  # noqa: FBT003
+        "Whether blobs are shared with the store where both lie on one file system: no copy, no second disk.",
+    )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        return [("keep", "want 1 or more")] if self.keep < 1 else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,6 +478,9 @@ class JobSettings:
         True,  # noqa: FBT003
         "Whether `moorage serve` runs a job worker of its own; if not, run `moorage worker` beside it.",
     )
+    check: str = setting("0 4 * * 0", "When rows and files are compared both ways.")
+    scrub: str = setting("every 15m", "When it is looked whether a round of scrub.period is due.")
+    backup: str = setting("0 2 * * *", "When a backup is made, if backup.folder is set.")
     history: int = setting(1000, "How many jobs that have ended are remembered, of each kind.")
     history_age: timedelta = setting(timedelta(days=30), "How long a job that has ended is remembered.")
     retention: str = setting("17 3 * * *", "When the rules of retention are followed.")
@@ -508,6 +554,8 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    scrub: ScrubSettings = field(default_factory=ScrubSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
     uploads: UploadSettings = field(default_factory=UploadSettings)
     manifests: ManifestSettings = field(default_factory=ManifestSettings)
     repositories: RepositorySettings = field(default_factory=RepositorySettings)

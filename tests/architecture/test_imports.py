@@ -13,7 +13,7 @@ GROUND = ("errors", "config", "schedule", "clock", "health", "database", "thread
 BENEATH = ("identity", "records", "oci", *GROUND)
 """What lies under the registry."""
 
-BELOW = ("oci", "records", "identity", "registry", "lifecycle", *GROUND)
+BELOW = ("oci", "records", "identity", "registry", "lifecycle", "transfer", *GROUND)
 OUTSIDE = (
     "granian",
     "apsw",
@@ -75,10 +75,12 @@ MAY_IMPORT = {
         "registry.repositories",
         *BENEATH,
     ),
+    "registry.history": ("registry", *BENEATH),
     "registry.trash": ("registry", *BENEATH),
     "lifecycle": ("registry", *BENEATH),
-    "storage": ("registry", "oci", *GROUND),
-    "databases": ("oci", *GROUND),
+    "transfer": ("lifecycle", "registry", *BENEATH),
+    "storage": ("transfer", "lifecycle", "registry", "oci", *GROUND),
+    "databases": ("transfer", "oci", *GROUND),
     "issuers": ("identity.federation", *GROUND),
 }
 """Beside what lies in the same package. Faces and wiring may import all that is here."""
@@ -102,7 +104,15 @@ def test_module_imports_only_what_is_below_it(module: Module) -> None:
     assert [name for name in ours if not name.startswith(allowed)] == []
 
 
-WIRED = {"cli.serve", "cli.worker", "cli.manage.local", "serving", "working"}
+WIRED = {
+    "cli.serve",
+    "cli.backup",
+    "cli.worker",
+    "cli.manage.local",
+    "cli.transfer.local",
+    "serving",
+    "working",
+}
 
 
 @pytest.mark.parametrize(

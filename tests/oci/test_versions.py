@@ -1,6 +1,7 @@
 """Tags as versions, against semver's own rule, Python's `packaging`, and what registries hold."""
 
 from functools import cmp_to_key
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -36,8 +37,9 @@ PYTHONS = st.builds(
 Semver = tuple[tuple[int, int, int], tuple[str, ...] | None]
 
 
-def compare(first: object, second: object) -> int:
-    return (first > second) - (first < second)  # type: ignore[operator] # of one type each
+def compare(first: Any, second: Any) -> int:
+    """-1, 0 or 1; of two of one type."""
+    return int(first > second) - int(first < second)
 
 
 def precedence(first: Semver, second: Semver) -> int:

@@ -13,6 +13,9 @@ from moorage.api.metrics import Metrics, RegistryCollector
 from moorage.api.v2.services import Services
 from moorage.errors import MethodNotAllowed, RegistryError, RouteUnknown
 from moorage.health import Health
+from moorage.lifecycle.checking.rows import count_damaged
+from moorage.lifecycle.scrubbing.rows import read_round
+from moorage.lifecycle.store.rows import read_state
 from moorage.oci.names import RepositoryName
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.rows import count as count_jobs
@@ -101,11 +104,15 @@ class Operations:
             await self._services.db.one("SELECT 1 FROM blob_total")
         except Exception:  # noqa: BLE001 - whatever it is, rows cannot be read
             return _json(503, {"status": "no database"})
+        body = {"status": "ready"}
+        mistrusted = (await read_state(self._services.db)).mistrusted
+        if mistrusted is not None:
+            body["store"] = mistrusted
         try:
             self._services.store.check_writable()
         except RegistryError as refusal:
-            return _json(200, {"status": "ready", "pushes": str(refusal)})
-        return _json(200, {"status": "ready"})
+            body["pushes"] = str(refusal)
+        return _json(200, body)
 
     async def _measured(self) -> Reply:
         """Prometheus text, by worker."""
@@ -117,6 +124,18 @@ class Operations:
             "moorage_storage_writable": (
                 "0 after a failed fsync, else 1.",
                 float(self._health.failure is None),
+            ),
+            "moorage_blobs_damaged": (
+                "Blobs that are 404 until they are pushed again.",
+                await count_damaged(self._services.db),
+            ),
+            "moorage_store_mistrusted": (
+                "1 while no garbage is collected, because rows and files may not belong together.",
+                float((await read_state(self._services.db)).mistrusted is not None),
+            ),
+            "moorage_scrub_finished_seconds": (
+                "When everything was last read again, in seconds since 1970; 0: never.",
+                ((await read_round(self._services.db)).finished_at or 0) / 1000,
             ),
             "moorage_job_worker_alive": (
                 "1 while a process runs jobs, else 0.",

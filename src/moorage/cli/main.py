@@ -7,7 +7,7 @@ from typing import TextIO
 
 import typer
 
-from moorage.cli import certificate, config, doctor, name, serve, trust, version, worker
+from moorage.cli import backup, certificate, config, doctor, name, serve, trust, version, worker
 from moorage.cli.manage import (
     access,
     admin,
@@ -15,14 +15,18 @@ from moorage.cli.manage import (
     audit,
     grants,
     groups,
+    immutable,
     jobs,
     keys,
     namespaces,
     repositories,
     retention,
+    store,
+    tags,
     tokens,
     users,
 )
+from moorage.cli.transfer import importing
 
 app = typer.Typer(
     name="moorage",
@@ -44,6 +48,8 @@ app.add_typer(users.app, name="user")
 app.add_typer(groups.app, name="group")
 app.add_typer(namespaces.app, name="namespace")
 app.add_typer(repositories.app, name="repository")
+app.add_typer(tags.app, name="tags")
+app.add_typer(immutable.app, name="immutable")
 app.add_typer(retention.app, name="retention")
 app.add_typer(grants.app, name="grant")
 app.add_typer(tokens.app, name="token")
@@ -54,6 +60,12 @@ app.command()(audit.audit)
 app.add_typer(keys.app, name="key")
 app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
+app.add_typer(store.app, name="store")
+app.add_typer(store.scrub_app, name="scrub")
+app.command()(store.verify)
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.add_typer(importing.app, name="import")
 
 
 def main() -> None:

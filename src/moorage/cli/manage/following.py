@@ -125,13 +125,15 @@ def how_far(job: Fact) -> str:
         return "waits for a worker"
     if progress is None:
         return state
-    amount = _amount(progress["done"], progress["unit"])
-    if progress["total"] is not None:
-        share = f" ({progress['done'] * 100 // progress['total']} %)" if progress["total"] else ""
-        amount = f"{amount} of {_amount(progress['total'], progress['unit'])}{share}"
+    amount = _amount(progress["done"], progress["total"], progress["unit"])
     said = [state, amount, progress["note"]] if state != "running" else [amount, progress["note"]]
     return shown(", ".join(each for each in said if each))
 
 
-def _amount(number: int, unit: str) -> str:
-    return shown_bytes(number) if unit == "bytes" else f"{number:,} {unit}"
+def _amount(done: int, total: int | None, unit: str) -> str:
+    is_bytes = unit == "bytes"
+    amount = shown_bytes(done) if is_bytes else f"{done:,}"
+    if total is not None:
+        amount += f" of {shown_bytes(total)}" if is_bytes else f" of {total:,}"
+    share = f" ({done * 100 // total} %)" if total else ""
+    return f"{amount}{share}" if is_bytes else f"{amount} {unit}{share}"

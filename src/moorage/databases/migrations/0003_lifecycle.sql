@@ -190,6 +190,9 @@ UPDATE blob_total SET
     bytes = (SELECT coalesce(sum(size), 0) FROM blob WHERE state = 'live'),
     disk_bytes = (SELECT coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM blob WHERE state = 'live');
 
+-- Who has a password as another registry hashed it, until they first sign in.
+CREATE INDEX account_by_bcrypt ON account (id) WHERE password LIKE '$2%';
+
 -- While one of these is not over, nothing is taken from the disk: a backup is being made.
 CREATE TABLE garbage_pause (
     holder      TEXT    NOT NULL PRIMARY KEY,
@@ -197,13 +200,17 @@ CREATE TABLE garbage_pause (
 ) WITHOUT ROWID;
 
 -- One row. `sequence` is also written to a file beside the database: a database that was put back knows a lower
--- one. `mistrusted` says why no garbage is collected until an operator has looked. `clock` is what time it was
--- when the machine had been up for `uptime` in its `boot`: no jump of the clock hastens an end. Since an uptime
--- of `ahead_since` the machine's clock has been so much ahead of it.
+-- one. `mistrusted` says why no garbage is collected until an operator has looked. `report` is what the last
+-- check found, as JSON; a check that was begun when nothing was mistrusted yet does not count as a look.
+-- `clock` is what time it was when the machine had been up for `uptime` in its `boot`: no jump of the clock
+-- hastens an end. Since an uptime of `ahead_since` the machine's clock has been so much ahead of it.
 CREATE TABLE store_state (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     sequence    INTEGER NOT NULL,
     mistrusted  TEXT,
+    mistrusted_at INTEGER,
+    checked_at  INTEGER,
+    report      TEXT,
     clock       INTEGER NOT NULL DEFAULT 0,
     uptime      INTEGER NOT NULL DEFAULT 0,
     boot        TEXT    NOT NULL DEFAULT '',
@@ -212,7 +219,13 @@ CREATE TABLE store_state (
 );
 INSERT INTO store_state (id, sequence) VALUES (1, 0);
 
--- How far the reading of everything has come: blobs by digest, then manifests by row.
+-- A file among the blobs that no row names, and when a check first found it so: none is put aside before a day.
+CREATE TABLE stray_file (
+    name        TEXT    NOT NULL PRIMARY KEY,
+    found_at    INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- How far the reading of everything has come: blobs by digest, then manifests by row. Urgent: someone waits.
 CREATE TABLE scrub (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     started_at    INTEGER,
@@ -222,7 +235,8 @@ CREATE TABLE scrub (
     blobs         INTEGER NOT NULL DEFAULT 0,
     bytes         INTEGER NOT NULL DEFAULT 0,
     manifests     INTEGER NOT NULL DEFAULT 0,
-    damaged       INTEGER NOT NULL DEFAULT 0
+    damaged       INTEGER NOT NULL DEFAULT 0,
+    is_urgent     INTEGER NOT NULL DEFAULT 0 CHECK (is_urgent IN (0, 1))
 );
 INSERT INTO scrub (id) VALUES (1);
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from moorage.database import Transaction
-from moorage.oci.names import RepositoryName
+from moorage.oci.names import RepositoryName, Tag
 
 
 class Pull(NamedTuple):
@@ -38,11 +38,15 @@ def add(tx: Transaction, counted: Iterable[Pull]) -> None:
         )
 
 
-def forget(tx: Transaction, repository_id: int, reference: str) -> None:
-    """Of a tag or a manifest that is gone, forget its pulls."""
-    tx.run("DELETE FROM pull WHERE repository = ? AND reference = ?", (repository_id, reference))
+def forget_tag(tx: Transaction, repository_id: int, tag: Tag) -> None:
+    """Of a tag that goes, forget its pulls."""
+    tx.run("DELETE FROM pull WHERE repository = ? AND reference = ?", (repository_id, tag))
 
 
-def forget_all_in(tx: Transaction, repository_id: int) -> None:
-    """Of a repository that goes, forget all pulls."""
-    tx.run("DELETE FROM pull WHERE repository = ?", (repository_id,))
+def forget_manifest(tx: Transaction, row_id: int) -> None:
+    """Of a manifest that goes for good, forget its pulls."""
+    tx.run(
+        "DELETE FROM pull WHERE (repository, reference) ="
+        " (SELECT repository, digest FROM manifest WHERE id = ?)",
+        (row_id,),
+    )

@@ -53,23 +53,13 @@ def check_may_change(tx: Transaction, repository: str, tag: str, change: Change)
     rules = immutability_rows.read_rules_near(tx, namespace_of(repository))
     rule = find_fixing(rules, repository, tag)
     if rule is not None:
-        raise TagImmutable(
-            reason=f"{repository}:{tag} cannot be {change}: rule {rule.id} ({rule.pattern} in {rule.scope})",
-            tag=tag,
-            rule=rule.id,
-        )
+        raise refusal(repository, tag, rule, change)
 
 
-def check_may_change_any(tx: Transaction, repository: str, tags: Iterable[str]) -> None:
-    """Refuse to delete a repository, which these tags are all of, where one of them is fixed.
-
-    Raises TagImmutable (409).
-    """
-    near = immutability_rows.read_rules_near(tx, namespace_of(repository))
-    rules = [rule for rule in near if is_match(rule.scope, repository)]
-    if not rules:
-        # nothing of the tags is read
-        return
-    for tag in tags:
-        if find_fixing(rules, repository, tag) is not None:
-            check_may_change(tx, repository, tag, "deleted")
+def refusal(repository: str, tag: str, rule: ImmutabilityRule, change: Change) -> TagImmutable:
+    """In words: docker prints nothing but these."""
+    return TagImmutable(
+        reason=f"{repository}:{tag} cannot be {change}: rule {rule.id} ({rule.pattern} in {rule.scope})",
+        tag=tag,
+        rule=rule.id,
+    )

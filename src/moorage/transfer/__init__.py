@@ -1,0 +1,1 @@
+"""What comes in and goes out by whole stores: backups, other registries' folders, archives."""
