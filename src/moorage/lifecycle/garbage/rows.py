@@ -104,9 +104,19 @@ class Reading(NamedTuple):
     ahead_since_ms: int
 
 
+_CLOCK = "SELECT clock, uptime, boot, ahead, ahead_since FROM store_state WHERE id = 1"
+
+
+async def find_clock(db: Database) -> Reading:
+    """The last reading that was kept, outside a transaction."""
+    row = await db.one(_CLOCK)
+    assert row is not None  # noqa: S101 - the migration put it there
+    return Reading(*row)
+
+
 def read_clock(tx: Transaction) -> Reading:
     """The last reading that was kept."""
-    row = tx.one("SELECT clock, uptime, boot, ahead, ahead_since FROM store_state WHERE id = 1")
+    row = tx.one(_CLOCK)
     assert row is not None  # noqa: S101 - the migration put it there
     return Reading(*row)
 

@@ -109,6 +109,7 @@ def take_from_trash(tx: Transaction, repository_id: int, name: RepositoryName) -
         """,
         (name, repository_id),
     )
+    end_alias(tx, name)
 
 
 def find_deleted(tx: Transaction, repository_id: int) -> DeletedRepository | None:
