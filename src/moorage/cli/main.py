@@ -21,7 +21,7 @@ from moorage.cli.manage import (
     tokens,
     users,
 )
-from moorage.cli.transfer import importing
+from moorage.cli.transfer import exporting, importing
 
 app = typer.Typer(
     name="moorage",
@@ -51,6 +51,7 @@ app.command()(audit.audit)
 app.add_typer(keys.app, name="key")
 app.command()(access.whoami)
 app.add_typer(importing.app, name="import")
+app.add_typer(exporting.app, name="export")
 
 
 def main() -> None:
