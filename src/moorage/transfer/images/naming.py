@@ -1,8 +1,8 @@
 """Which repository and tag an image of an archive goes to.
 
 An archive names its images by a tag alone (skopeo, buildah) or in full (docker, containerd, podman). What
-the person says goes before what the archive says. A registry's address in a name says where it came from: it is
-dropped.
+the person says goes before what the archive says. A registry's address in a name says where it came from:
+it is dropped.
 """
 
 from collections.abc import Sequence
