@@ -9,6 +9,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       UploadUnknown ChunkOutOfOrder UploadBusy TooManyUploads    uploads
       BodyTooLarge BodyTooSlow BodyCut EncodingUnsupported       bodies
       ManifestUnknown ManifestInvalid ManifestTooLarge ManifestBlobUnknown TagInvalid TooManyTags
+      TagImmutable TagNotRestored TagUnknown RuleUnknown         tags that stay, and that come back
       ContentNeeded ContentGone DeletionUnknown                  deleting and restoring
       PageInvalid RangeUnsatisfiable PreconditionFailed Denied Unsupported MethodNotAllowed RouteUnknown
       Unauthorized                                               who asks is not known, or not by this
@@ -17,6 +18,8 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       FieldInvalid DocumentTooLarge                              the API's documents
       AccountNameInvalid NameTaken PasswordInvalid PatternInvalid ActionsInvalid LastAdmin
       AccountUnknown GroupUnknown NamespaceUnknown GrantUnknown TokenUnknown     accounts and what they may do
+      CheckFirst                                                 keeping the store
+      JobUnknown JobStateInvalid                                 jobs
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
       HttpsRequired                                                   what is no TLS, where TLS is spoken
       StorageFailed ContentDamaged                                    the disk failed, or had failed
@@ -187,6 +190,30 @@ class TooManyTags(RegistryError):
     """More `tag` parameters than one request may carry."""
 
     status, code, message = 414, "TAG_INVALID", "too many tag parameters in one request"
+
+
+class TagImmutable(RegistryError):
+    """A rule says that the tag stays where it is. The code is one that docker prints in words."""
+
+    status, code, message = 409, "DENIED", "the tag is fixed"
+
+
+class TagNotRestored(RegistryError):
+    """The tag cannot go back there: it was nowhere then, or the image is gone for good."""
+
+    status, code, message = 409, "TAG_NOT_RESTORED", "the tag cannot be put back"
+
+
+class TagUnknown(RegistryError):
+    """The tag is not in this repository."""
+
+    status, code, message = 404, "TAG_UNKNOWN", "there is no such tag"
+
+
+class RuleUnknown(RegistryError):
+    """No rule of this number, or not for the one who asks."""
+
+    status, code, message = 404, "RULE_UNKNOWN", "there is no such rule"
 
 
 class PageInvalid(RegistryError):
@@ -486,6 +513,18 @@ class TokenUnknown(RegistryError):
     status, code, message = 404, "TOKEN_UNKNOWN", "there is no such token"
 
 
+class JobUnknown(RegistryError):
+    """There is no job of this number, or none that the caller may know of."""
+
+    status, code, message = 404, "JOB_UNKNOWN", "there is no such job"
+
+
+class JobStateInvalid(RegistryError):
+    """The job is in no state in which this can be done."""
+
+    status, code, message = 409, "JOB_STATE_INVALID", "not with the job as it is"
+
+
 class ClaimInvalid(RegistryError):
     """A claim link that was used, has expired, or never was one."""
 
@@ -496,3 +535,9 @@ class LastAdmin(RegistryError):
     """The change would leave no one to administer the registry."""
 
     status, code, message = 409, "LAST_ADMIN", "this would leave no administrator; make another one first"
+
+
+class CheckFirst(RegistryError):
+    """The store is mistrusted, and no one has looked at what is lost since."""
+
+    status, code, message = 409, "CHECK_FIRST", "the store has to be checked first: moorage store check"

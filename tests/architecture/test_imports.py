@@ -7,7 +7,7 @@ import pytest
 from tests.architecture.source import Module, read_modules
 
 MODULES = read_modules()
-GROUND = ("errors", "config", "clock", "health", "database", "threads")
+GROUND = ("errors", "config", "schedule", "clock", "health", "database", "threads")
 """What stands on nothing else of ours."""
 
 BENEATH = ("identity", "records", "oci", *GROUND)
@@ -29,6 +29,7 @@ OUTSIDE = (
 
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, ()),
+    "config": ("schedule",),
     "server": (),
     "certificates": GROUND,
     "oci": ("oci", "errors"),
@@ -63,14 +64,23 @@ MAY_IMPORT = {
     ),
     "registry.repositories": BENEATH,
     "registry.blobs": ("registry.repositories", *BENEATH),
+    "registry.pulls": ("registry.repositories", *BENEATH),
     "registry.uploads": ("registry.blobs", "registry.repositories", *BENEATH),
-    "registry.tags": ("registry.blobs", "registry.repositories", *BENEATH),
+    "registry.tags": ("registry.blobs", "registry.pulls", "registry.repositories", *BENEATH),
     "registry.manifests": ("registry.tags", "registry.blobs", "registry.repositories", *BENEATH),
+    "registry.images": (
+        "registry.manifests",
+        "registry.tags",
+        "registry.blobs",
+        "registry.repositories",
+        *BENEATH,
+    ),
+    "registry.history": ("registry", *BENEATH),
     "registry.trash": ("registry", *BENEATH),
     "lifecycle": ("registry", *BENEATH),
     "transfer": ("lifecycle", "registry", *BENEATH),
-    "storage": ("transfer", "registry", "oci", *GROUND),
-    "databases": ("oci", *GROUND),
+    "storage": ("transfer", "lifecycle", "registry", "oci", *GROUND),
+    "databases": ("transfer", "oci", *GROUND),
     "issuers": ("identity.federation", *GROUND),
 }
 """Beside what lies in the same package. Faces and wiring may import all that is here."""
@@ -94,17 +104,24 @@ def test_module_imports_only_what_is_below_it(module: Module) -> None:
     assert [name for name in ours if not name.startswith(allowed)] == []
 
 
+WIRED = {
+    "cli.serve",
+    "cli.backup",
+    "cli.transfer.local",
+    "cli.worker",
+    "cli.manage.local",
+    "serving",
+    "working",
+}
+
+
 @pytest.mark.parametrize(
     "module",
-    [
-        each
-        for each in MODULES
-        if each.name not in {"cli.serve", "cli.manage.local", "cli.transfer.local", "serving"}
-    ],
+    [each for each in MODULES if each.name not in WIRED],
     ids=lambda each: each.name,
 )
 def test_no_one_but_the_command_line_knows_the_wiring(module: Module) -> None:
-    wiring = ("moorage.app", "moorage.serving")
+    wiring = ("moorage.app", "moorage.serving", "moorage.working")
     assert [name for name in module.imports if name.startswith(wiring)] == []
 
 

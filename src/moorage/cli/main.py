@@ -7,7 +7,7 @@ from typing import TextIO
 
 import typer
 
-from moorage.cli import certificate, config, doctor, name, serve, trust, version
+from moorage.cli import backup, certificate, config, doctor, name, serve, trust, version, worker
 from moorage.cli.manage import (
     access,
     admin,
@@ -15,9 +15,14 @@ from moorage.cli.manage import (
     audit,
     grants,
     groups,
+    immutable,
+    jobs,
     keys,
     namespaces,
     repositories,
+    retention,
+    store,
+    tags,
     tokens,
     users,
 )
@@ -31,6 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve.serve)
+app.command()(worker.worker)
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(trust.trust)
@@ -42,6 +48,9 @@ app.add_typer(users.app, name="user")
 app.add_typer(groups.app, name="group")
 app.add_typer(namespaces.app, name="namespace")
 app.add_typer(repositories.app, name="repository")
+app.add_typer(tags.app, name="tags")
+app.add_typer(immutable.app, name="immutable")
+app.add_typer(retention.app, name="retention")
 app.add_typer(grants.app, name="grant")
 app.add_typer(tokens.app, name="token")
 app.add_typer(access.app, name="access")
@@ -49,9 +58,15 @@ access.app.command()(apply.export)
 app.command()(apply.apply)
 app.command()(audit.audit)
 app.add_typer(keys.app, name="key")
+app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
 app.add_typer(importing.app, name="import")
 app.add_typer(exporting.app, name="export")
+app.add_typer(store.app, name="store")
+app.add_typer(store.scrub_app, name="scrub")
+app.command()(store.verify)
+app.command()(backup.backup)
+app.command()(backup.restore)
 
 
 def main() -> None:

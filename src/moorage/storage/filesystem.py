@@ -2,6 +2,7 @@
 
     DATA/
       moorage.db                      the rows (`databases/`)
+      moorage.sequence                a number by which a database that was put back is known
       uploads/<id>                    a blob on its way in; held by flock while one request writes it
       uploads/<id>.new                the same while it parts from a blob
       blobs/sha256/ab/<hex>.<gen>     a blob; `ab` are the first two digits of <hex>
@@ -37,6 +38,7 @@ _RESERVE_SHARE = 0.05
 _PROBE_EVERY_BYTES = 256 * 1024
 # the kernel keeps what one write brings in blocks as large as it can, and large free blocks are cold memory
 _WRITE_BYTES = 256 * 1024
+_ASIDE_BYTES = 64 * 1024
 
 
 def _refusal(error: OSError) -> RegistryError:
@@ -52,7 +54,7 @@ def _refusal(error: OSError) -> RegistryError:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Tell what the file system says as what a client is told."""
+    """What the file system refuses, as a client is told it."""
     try:
         yield
     except OSError as error:
@@ -123,6 +125,20 @@ class FilesystemBlobFile:
                 if not more:
                     raise BlobDamaged("the file ends early")
                 piece += more
+        return piece
+
+    def read_aside(self, offset: int, length: int) -> bytes:
+        with refusals():
+            # no reading ahead: what is in memory is then what others have read
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)
+            absent = [
+                at
+                for at in range(offset, offset + length, _ASIDE_BYTES)
+                if self.part_in_memory(at, min(_ASIDE_BYTES, offset + length - at)) is None
+            ]
+            piece = self.read(offset, length)
+            for at in absent:
+                os.posix_fadvise(self._fd, at, _ASIDE_BYTES, os.POSIX_FADV_DONTNEED)
         return piece
 
     def close(self) -> None:
@@ -215,16 +231,16 @@ class FilesystemStore:
         self._reserve_bytes = reserve_bytes
         self.root = root
         self.uploads = root / "uploads"
-        self._shards = root / "blobs" / "sha256"
-        self._quarantine = root / "quarantine"
+        self.shards = root / "blobs" / "sha256"
+        self.aside = root / "quarantine"
         self._durable_shards: set[str] = set()
 
     def prepare(self) -> None:
         """Make the folders, durably. Raises StorageFull, StorageFailed, StorageReadOnly, OSError."""
-        for folder in (self.root, self.uploads, self._shards, self._quarantine):
+        for folder in (self.root, self.uploads, self.shards, self.aside):
             self._make(folder.absolute())
         # also those that a start before this one made, and did not live to sync
-        for folder in (self._shards.parent, self.root):
+        for folder in (self.shards.parent, self.root):
             self.sync_folder(folder)
 
     def _make(self, folder: Path) -> None:
@@ -252,7 +268,7 @@ class FilesystemStore:
                 fd, is_new = os.open(path, os.O_RDWR | os.O_CLOEXEC), False
             except FileNotFoundError:
                 fd, is_new = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), True
-                self._give(path)
+                self.give(path)
         try:
             if _hold(fd, path):
                 return FilesystemUploadFile(fd, path, self, is_new=is_new)
@@ -261,14 +277,6 @@ class FilesystemStore:
             raise _refusal(error) from error
         os.close(fd)
         raise UploadBusy(upload=upload_id)
-
-    def make_upload(self, upload_id: str) -> int:
-        """A new upload's file, open, that no request will ask for: no row has its name."""
-        path = self.uploads / upload_id
-        with refusals():
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            self._give(path)
-        return fd
 
     def upload_size(self, upload_id: str) -> int:
         try:
@@ -288,7 +296,7 @@ class FilesystemStore:
     def commit(self, upload_id: str, digest: Digest, generation: int) -> None:
         # Under a second name, which is then renamed: the upload keeps its own, and with it its lock,
         # until its row is gone. Whoever asks meanwhile finds it; after a crash it can be closed again.
-        target = self.blob_path(digest, generation)
+        target = self.path_of(digest, generation)
         second = target.with_name(f"{upload_id}.tmp")
         with refusals():
             self.make_shard(target.parent)
@@ -309,8 +317,8 @@ class FilesystemStore:
         if shard.name in self._durable_shards:
             return
         shard.mkdir(mode=0o700, exist_ok=True)
-        self._give(shard)
-        self.sync_folder(self._shards)
+        self.give(shard)
+        self.sync_folder(self.shards)
         self._durable_shards.add(shard.name)
 
     def open_blob(self, digest: Digest, generation: int) -> FilesystemBlobFile | None:
@@ -331,7 +339,7 @@ class FilesystemStore:
     def remove_blobs(self, blobs: Iterable[tuple[Digest, int]]) -> None:
         shards = set()
         for digest, generation in blobs:
-            path = self.blob_path(digest, generation)
+            path = self.path_of(digest, generation)
             with refusals(), suppress(FileNotFoundError):
                 path.unlink()
                 shards.add(path.parent)
@@ -339,10 +347,10 @@ class FilesystemStore:
             self.sync_folder(shard)
 
     def quarantine(self, digest: Digest, generation: int) -> None:
-        path = self.blob_path(digest, generation)
+        path = self.path_of(digest, generation)
         with refusals():
             try:
-                os.rename(path, self._quarantine / path.name)  # noqa: PTH104 - beside its fsyncs
+                os.rename(path, self.aside / path.name)  # noqa: PTH104 - beside its fsyncs
             except FileNotFoundError:
                 return
         self.sync_folder(path.parent)
@@ -371,16 +379,16 @@ class FilesystemStore:
         """The user for whom the folder is, whoever works on it now."""
         return self.root.stat().st_uid
 
-    def _give(self, path: Path) -> None:
+    def give(self, path: Path) -> None:
         """What root makes in a folder of somebody else's shall be theirs: they serve it."""
         if os.geteuid() == 0 and (stat := self.root.stat()).st_uid:
             os.chown(path, stat.st_uid, stat.st_gid)
 
-    def blob_path(self, digest: Digest, generation: int) -> Path:
-        """Where a blob's file is."""
+    def path_of(self, digest: Digest, generation: int) -> Path:
+        """Where a blob's file lies, or would."""
         return Path(self._path_text(digest, generation))
 
     def _path_text(self, digest: Digest, generation: int) -> str:
         # text, not Path: this is on the way of every pull
         encoded = encoded_of(digest)
-        return f"{self._shards}/{encoded[:2]}/{encoded}.{generation}"
+        return f"{self.shards}/{encoded[:2]}/{encoded}.{generation}"

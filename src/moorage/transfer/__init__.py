@@ -1,1 +1,1 @@
-"""Images that come from elsewhere than a client, and leave otherwise: other registries' folders, archives."""
+"""What comes in and goes out otherwise than by a client: backups, other registries' folders, archives."""

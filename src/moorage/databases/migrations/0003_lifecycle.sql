@@ -62,11 +62,13 @@ INSERT INTO tag_event (repository, name, number, from_digest, to_digest, at, by)
         from_digest, to_digest, at, by
     FROM old_tag_event;
 DROP TABLE old_tag_event;
+CREATE INDEX tag_event_by_time ON tag_event (repository, at, name, number);
 
 -- Sorts a repository's tags as versions: see oci/versions.py, whose function this is.
 ALTER TABLE tag ADD COLUMN version_key TEXT NOT NULL DEFAULT '';
 UPDATE tag SET version_key = moorage_version_key(name);
 CREATE INDEX tag_by_version ON tag (repository, version_key, name);
+CREATE INDEX tag_by_time ON tag (repository, moved_at, name);
 
 -- A tag that no rule of retention may take.
 CREATE TABLE tag_pin (
@@ -85,6 +87,7 @@ CREATE TABLE pull (
     last_at     INTEGER NOT NULL,
     PRIMARY KEY (repository, reference)
 ) WITHOUT ROWID;
+CREATE INDEX pull_by_time ON pull (repository, last_at, reference) WHERE instr(reference, ':') = 0;
 
 -- Tags that stay where they are. `scope` is a pattern of repositories, as in a grant; `pattern` is of tags:
 -- a glob, or after "re:" an expression.
@@ -96,8 +99,12 @@ CREATE TABLE immutability_rule (
     created_by  TEXT    NOT NULL,
     UNIQUE (scope, pattern)
 );
+-- Those that may concern any namespace; the others are found by theirs.
+CREATE INDEX immutability_rule_wide ON immutability_rule (id)
+    WHERE instr(scope, '*') > 0 AND (instr(scope, '/') = 0 OR instr(scope, '*') < instr(scope, '/'));
 
--- Which tags that match `pattern` are kept; the others go to the trash. NULL: says nothing of it.
+-- Which tags that match `pattern` are kept; the others go to the trash. NULL: says nothing of it. Until
+-- `in_effect_from` it keeps what it keeps, and takes nothing.
 CREATE TABLE retention_rule (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     scope         TEXT    NOT NULL,
@@ -106,9 +113,46 @@ CREATE TABLE retention_rule (
     newest_by     TEXT    NOT NULL DEFAULT 'time' CHECK (newest_by IN ('time', 'version')),
     keep_pushed_ms INTEGER,
     keep_pulled_ms INTEGER,
+    in_effect_from INTEGER NOT NULL,
     created_at    INTEGER NOT NULL,
-    created_by    TEXT    NOT NULL
+    created_by    TEXT    NOT NULL,
+    CHECK (coalesce(keep_newest, keep_pushed_ms, keep_pulled_ms) IS NOT NULL)
 );
+
+-- From when on pulls are known of: one before is nowhere written.
+CREATE TABLE pull_counting (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    since       INTEGER NOT NULL
+);
+INSERT INTO pull_counting (id, since) VALUES (1, unixepoch() * 1000);
+
+-- Manifests that no tag points to, and since when: whatever makes, moves, deletes or restores them, what is
+-- untagged is found without a look at the rest. An index's children are here until someone looks. It names
+-- rows that may be gone.
+CREATE TABLE untagged (
+    manifest    INTEGER PRIMARY KEY,
+    since       INTEGER NOT NULL
+);
+CREATE INDEX untagged_by_time ON untagged (since);
+INSERT INTO untagged (manifest, since) SELECT id, unixepoch() * 1000 FROM manifest
+    WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = manifest.id);
+CREATE TRIGGER manifest_is_untagged AFTER INSERT ON manifest
+    BEGIN INSERT OR REPLACE INTO untagged VALUES (NEW.id, NEW.pushed_at); END;
+CREATE TRIGGER tag_is_made AFTER INSERT ON tag
+    BEGIN DELETE FROM untagged WHERE manifest = NEW.manifest; END;
+CREATE TRIGGER tag_is_moved AFTER UPDATE OF manifest ON tag WHEN OLD.manifest <> NEW.manifest BEGIN
+    DELETE FROM untagged WHERE manifest = NEW.manifest;
+    INSERT OR REPLACE INTO untagged SELECT OLD.manifest, unixepoch() * 1000
+        WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest);
+END;
+CREATE TRIGGER tag_is_deleted AFTER DELETE ON tag
+    BEGIN INSERT OR REPLACE INTO untagged SELECT OLD.manifest, unixepoch() * 1000
+        WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest); END;
+CREATE TRIGGER manifest_leaves_trash AFTER DELETE ON trash
+    BEGIN INSERT OR REPLACE INTO untagged SELECT id, unixepoch() * 1000 FROM manifest
+        WHERE id = OLD.manifest AND NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest); END;
+CREATE TRIGGER manifest_is_gone AFTER DELETE ON manifest
+    BEGIN DELETE FROM untagged WHERE manifest = OLD.id; END;
 
 -- By what is pointed at, then by where from: whether anything anywhere needs a blob is one look. `repository` is
 -- its manifest's and checked there: a check of its own would look through all edges whenever a repository goes.
@@ -156,13 +200,17 @@ CREATE TABLE garbage_pause (
 ) WITHOUT ROWID;
 
 -- One row. `sequence` is also written to a file beside the database: a database that was put back knows a lower
--- one. `mistrusted` says why no garbage is collected until an operator has looked. `clock` is what time it was
--- when the machine had been up for `uptime` in its `boot`: no jump of the clock hastens an end. Since an uptime
--- of `ahead_since` the machine's clock has been so much ahead of it.
+-- one. `mistrusted` says why no garbage is collected until an operator has looked. `report` is what the last
+-- check found, as JSON; a check that was begun when nothing was mistrusted yet does not count as a look.
+-- `clock` is what time it was when the machine had been up for `uptime` in its `boot`: no jump of the clock
+-- hastens an end. Since an uptime of `ahead_since` the machine's clock has been so much ahead of it.
 CREATE TABLE store_state (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     sequence    INTEGER NOT NULL,
     mistrusted  TEXT,
+    mistrusted_at INTEGER,
+    checked_at  INTEGER,
+    report      TEXT,
     clock       INTEGER NOT NULL DEFAULT 0,
     uptime      INTEGER NOT NULL DEFAULT 0,
     boot        TEXT    NOT NULL DEFAULT '',
@@ -171,7 +219,13 @@ CREATE TABLE store_state (
 );
 INSERT INTO store_state (id, sequence) VALUES (1, 0);
 
--- How far the reading of everything has come: blobs by digest, then manifests by row.
+-- A file among the blobs that no row names, and when a check first found it so: none is put aside before a day.
+CREATE TABLE stray_file (
+    name        TEXT    NOT NULL PRIMARY KEY,
+    found_at    INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- How far the reading of everything has come: blobs by digest, then manifests by row. Urgent: someone waits.
 CREATE TABLE scrub (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     started_at    INTEGER,
@@ -181,7 +235,8 @@ CREATE TABLE scrub (
     blobs         INTEGER NOT NULL DEFAULT 0,
     bytes         INTEGER NOT NULL DEFAULT 0,
     manifests     INTEGER NOT NULL DEFAULT 0,
-    damaged       INTEGER NOT NULL DEFAULT 0
+    damaged       INTEGER NOT NULL DEFAULT 0,
+    is_urgent     INTEGER NOT NULL DEFAULT 0 CHECK (is_urgent IN (0, 1))
 );
 INSERT INTO scrub (id) VALUES (1);
 

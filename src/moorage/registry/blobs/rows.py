@@ -325,6 +325,16 @@ def _retired_generation(tx: Transaction) -> int:
     return int(row[0])
 
 
+async def list_live(db: Database, after: str, limit: int) -> list[Blob]:
+    """At most `limit` live blobs, in the order of their digests."""
+    rows = await db.all(
+        "SELECT digest, sha512, size, generation FROM blob WHERE state = 'live' AND digest > ?"
+        " ORDER BY digest LIMIT ?",
+        (after, limit),
+    )
+    return [blob_of(row) for row in rows]
+
+
 async def find_without_sha512(db: Database, after: str, limit: int) -> list[Blob]:
     """Live blobs that cannot be found by their sha512 digest yet, in the order of their digests."""
     rows = await db.all(
@@ -359,3 +369,12 @@ async def get_total(db: Database) -> tuple[int, int]:
     row = await db.one("SELECT blobs, bytes FROM blob_total WHERE id = 1")
     assert row is not None  # noqa: S101 - the migration put it there
     return row[0], row[1]
+
+
+def correct_total(tx: Transaction, blobs: int, size: int, disk_bytes: int) -> None:
+    """Add what the sums were found to be short of: what changes them meanwhile is kept."""
+    tx.run(
+        "UPDATE blob_total SET blobs = blobs + ?, bytes = bytes + ?, disk_bytes = disk_bytes + ?"
+        " WHERE id = 1",
+        (blobs, size, disk_bytes),
+    )

@@ -15,6 +15,7 @@ from moorage.database import Database, Transaction
 from moorage.oci.digest import SHA256, SHA512, Algorithm, Digest, algorithm_of
 from moorage.oci.manifest import Kind, Manifest
 from moorage.oci.names import RepositoryName
+from moorage.registry.pulls import rows as pull_rows
 
 _REFERRER_BYTES = 512
 """Of a descriptor in the list, besides its annotations and artifact type."""
@@ -142,8 +143,8 @@ def put(
 ) -> int:
     """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
 
-    `pushed_at`: when it came, in milliseconds, where that is not now. One that was in the trash is served
-    again.
+    One that was in the trash is served again. Its bytes are written again too: they may be damaged.
+    `pushed_at`: when it came, in milliseconds, where that is not now.
     """
     subject = manifest.subject
     row = tx.one(
@@ -153,6 +154,7 @@ def put(
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (repository, digest) DO UPDATE SET algorithm = excluded.algorithm,
             media_type = excluded.media_type, artifact_type = excluded.artifact_type,
+            payload = excluded.payload, size = excluded.size, sha512 = excluded.sha512,
             pushed_at = excluded.pushed_at, pushed_by = excluded.pushed_by
         RETURNING id
         """,
@@ -208,6 +210,7 @@ def delete(tx: Transaction, row_id: int, leased_until: int | None) -> None:
             (leased_until, row_id),
         )
     take_from_trash(tx, row_id)
+    pull_rows.forget_manifest(tx, row_id)
     tx.run("DELETE FROM manifest_reference WHERE manifest = ?", (row_id,))
     tx.run("DELETE FROM manifest WHERE id = ?", (row_id,))
 

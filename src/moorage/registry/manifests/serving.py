@@ -21,8 +21,13 @@ PIECE_BYTES = 256 * 1024
 log = structlog.get_logger()
 
 
-async def get_manifest(db: Database, repository: RepositoryName, reference: str) -> StoredManifest:
+async def get_manifest(
+    db: Database, repository: RepositoryName, reference: str, *, is_wanted: bool = True
+) -> StoredManifest:
     """A manifest by tag or digest, its bytes checked against its digest.
+
+    `is_wanted` False: it is only asked whether it is there. One that is damaged is not, so that who asks
+    before a push pushes it, which mends it.
 
     Raises ManifestUnknown (404), ContentDamaged (500).
     Source: distribution-spec main (967efdc), "Pulling Manifests".
@@ -33,6 +38,8 @@ async def get_manifest(db: Database, repository: RepositoryName, reference: str)
         raise ManifestUnknown(name=repository, reference=reference[:200])
     if hashlib.sha256(stored.payload).hexdigest() != encoded_of(stored.sha256):
         log.error("manifest_damaged", repository=repository, digest=stored.sha256)
+        if not is_wanted:
+            raise ManifestUnknown(name=repository, reference=reference[:200])
         raise ContentDamaged(digest=stored.digest)
     return stored
 
