@@ -187,12 +187,15 @@ async def open_holding(settings: Settings) -> AsyncIterator[Holding]:
     """
     check_folder(settings)
     logs.configure(replace(settings.log, level="error"))
-    threads = ThreadPoolExecutor(_DISK_THREADS // 2, thread_name_prefix="disk")
-    opened = _open(settings, Health(), Attempts(), threads, operator=OPERATOR)
+    health = Health()
+    threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="disk")
+    db, store = sqlite.SqliteDatabase(settings.storage.database, health), _store(settings, health)
     try:
-        yield Holding(opened.db, opened.store, opened.services.uploads, threads, settings)
+        uploads = Uploads(db, store, threads, settings.uploads, settings.delete.delay_ms)
+        yield Holding(db, store, uploads, threads, settings)
     finally:
-        await opened.close()
+        threads.shutdown()
+        db.close()
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from moorage.cli.manage import (
     trash,
     users,
 )
-from moorage.cli.transfer import importing
+from moorage.cli.transfer import exporting, importing
 
 app = typer.Typer(
     name="moorage",
@@ -65,12 +65,13 @@ app.add_typer(trash.app, name="trash")
 app.add_typer(garbage.app, name="gc")
 app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
+app.add_typer(importing.app, name="import")
+app.add_typer(exporting.app, name="export")
 app.add_typer(store.app, name="store")
 app.add_typer(store.scrub_app, name="scrub")
 app.command()(store.verify)
 app.command()(backup.backup)
 app.command()(backup.restore)
-app.add_typer(importing.app, name="import")
 
 
 def main() -> None:

@@ -143,8 +143,8 @@ def put(
 ) -> int:
     """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
 
-    `pushed_at`: when it came, in milliseconds, where that is not now. One that was in the trash is served
-    again. Its bytes are written again too: they may be damaged.
+    One that was in the trash is served again. Its bytes are written again too: they may be damaged.
+    `pushed_at`: when it came, in milliseconds, where that is not now.
     """
     subject = manifest.subject
     row = tx.one(
