@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.accounts import SignedInManifest, SigningIn
 from bench.blobs import BlobGet, BlobPush, BlobRanges, SmallBlobGet
+from bench.listing import VersionPage
 from bench.manifests import ManifestByTag, ManifestHead, ManifestPush
 from bench.memory import EndlessPush, ManyPulls
 from bench.stand import Row
@@ -27,6 +28,7 @@ def make_rows() -> Sequence[Row]:
         BlobPush(),
         ManifestPush(),
         TagPage(),
+        VersionPage(),
         ManyPulls(),
         Startup(),
         EndlessPush(),

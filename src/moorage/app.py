@@ -19,6 +19,7 @@ from moorage.api.metrics import Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2.services import Services
 from moorage.config import Settings
+from moorage.database import Database
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.health import Health
@@ -30,16 +31,21 @@ from moorage.identity.federation.exchanging import Exchanges
 from moorage.identity.federation.visiting import Visits
 from moorage.identity.tokens.keys import rotate_if_due
 from moorage.issuers.client import HttpIssuers
+from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
+from moorage.lifecycle.untagged import clearing as untagged
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
 from moorage.records.jobs.scheduling import Scheduled
 from moorage.records.jobs.working import JobWorker
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.serving import BlobServer
+from moorage.registry.images.platforms import PlatformReader
+from moorage.registry.pulls.counting import Pulls
 from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
+from moorage.schedule import read_schedule
 from moorage.storage.filesystem import FilesystemStore
 from moorage.transfer.backing_up import Source
 from moorage.transfer.restoring import MARKER
@@ -74,13 +80,16 @@ async def open_registry(
     services = opened.services
     await _make_key(opened.db)
     await _compare_sequence(opened)
-    keeping = asyncio.create_task(_keep(opened.db, services.callers))
+    keeping = asyncio.create_task(_keep(services))
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-        await opened.close()
+        try:
+            await services.pulls.write()
+        finally:
+            await opened.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +163,33 @@ async def open_local(settings: Settings) -> AsyncIterator[Folder]:
             JobWorker(opened.db, data, _handlers(opened), {}, settings.jobs),
             data,
         )
+    finally:
+        await opened.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The rows and bytes of a data folder, for what its operator brings and takes."""
+
+    db: Database
+    store: FilesystemStore
+    uploads: Uploads
+    threads: ThreadPoolExecutor
+    settings: Settings
+
+
+@asynccontextmanager
+async def open_holding(settings: Settings) -> AsyncIterator[Holding]:
+    """What a data folder holds, also while `serve` runs on it.
+
+    Raises StartRefused.
+    """
+    check_folder(settings)
+    logs.configure(replace(settings.log, level="error"))
+    threads = ThreadPoolExecutor(_DISK_THREADS // 2, thread_name_prefix="disk")
+    opened = _open(settings, Health(), Attempts(), threads, operator=OPERATOR)
+    try:
+        yield Holding(opened.db, opened.store, opened.services.uploads, threads, settings)
     finally:
         await opened.close()
 
@@ -236,7 +272,20 @@ def _open(
     issuers = HttpIssuers(settings.oidc)
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
-    services = Services(settings, db, store, blobs, uploads, callers, passwords, gate, exchanges, visits)
+    services = Services(
+        settings,
+        db,
+        store,
+        blobs,
+        uploads,
+        callers,
+        passwords,
+        gate,
+        exchanges,
+        visits,
+        Pulls(db),
+        PlatformReader(db, store, threads),
+    )
     return _Opened(services, db, store, second_digests, issuers, threads)
 
 
@@ -246,12 +295,24 @@ def _upkeep(opened: _Opened) -> Upkeep:
 
 def _handlers(opened: _Opened) -> Mapping[str, Handler]:
     """Who does the work of each kind of job."""
-    return {**_upkeep(opened).handlers()}
+    db, settings = opened.db, opened.services.settings
+    return {
+        **_upkeep(opened).handlers(),
+        retention.KIND: retention.Retention(db, settings.delete).run,
+        untagged.KIND: untagged.Untagged(db, settings.delete, settings.retention.untagged).run,
+    }
 
 
 def _schedules(opened: _Opened) -> Mapping[str, Scheduled]:
     """Which kinds of job are asked for again and again."""
-    return {**_upkeep(opened).schedules()}
+    settings = opened.services.settings
+    jobs = settings.jobs
+    leaving = untagged.Untagged(opened.db, settings.delete, settings.retention.untagged)
+    return {
+        **_upkeep(opened).schedules(),
+        retention.KIND: Scheduled(read_schedule(jobs.retention), retention.has_rules),
+        untagged.KIND: Scheduled(read_schedule(jobs.untagged), leaving.is_due),
+    }
 
 
 async def _compare_sequence(opened: _Opened) -> None:
@@ -263,7 +324,7 @@ async def _compare_sequence(opened: _Opened) -> None:
         log.warning("sequence_not_compared", reason=str(refusal))
 
 
-async def _make_key(db: sqlite.SqliteDatabase) -> None:
+async def _make_key(db: Database) -> None:
     """A key to sign bearer tokens with. Without room for one, what needs no new token goes on."""
     try:
         await rotate_if_due(db)
@@ -271,14 +332,15 @@ async def _make_key(db: sqlite.SqliteDatabase) -> None:
         log.warning("key_not_made", reason=str(refusal))
 
 
-async def _keep(db: sqlite.SqliteDatabase, callers: Callers) -> None:
-    """Now and then, see to the signing key and write down which tokens were used; as long as it lives."""
+async def _keep(services: Services) -> None:
+    """Now and then, see to the signing key, write down which tokens were used and what was pulled."""
     while True:
         await asyncio.sleep(_KEEP_EVERY_S)
         # here, not in the job worker: without a key no one could push or pull
-        await _make_key(db)
+        await _make_key(services.db)
+        await services.pulls.write()
         try:
-            await callers.record_uses()
+            await services.callers.record_uses()
         except RegistryError as refusal:
             log.warning("token_uses_lost", reason=str(refusal))
 

@@ -252,6 +252,19 @@ class ManifestSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositorySettings:
+    """Repositories."""
+
+    old_names: timedelta = setting(
+        timedelta(days=30), "How long images can be pulled by the name a repository had. 0s: not at all."
+    )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        return [("old_names", "cannot be negative")] if self.old_names < timedelta(0) else []
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteSettings:
     """Deleting, and what becomes of what was deleted."""
 
@@ -470,6 +483,8 @@ class JobSettings:
     backup: str = setting("0 2 * * *", "When a backup is made, if backup.folder is set.")
     history: int = setting(1000, "How many jobs that have ended are remembered, of each kind.")
     history_age: timedelta = setting(timedelta(days=30), "How long a job that has ended is remembered.")
+    retention: str = setting("17 3 * * *", "When the rules of retention are followed.")
+    untagged: str = setting("every 1h", "When manifests that nothing leads to are looked for.")
 
     def problems(self) -> list[tuple[str, str]]:
         """What an operator must mend, as (key, sentence)."""
@@ -486,6 +501,29 @@ class JobSettings:
                     read_schedule(value)
                 except ValueError as error:
                     found.append((each.name, str(error)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """What leaves by itself, through the trash."""
+
+    wait: timedelta = setting(
+        timedelta(hours=24), "How long a new rule takes nothing by the schedule, so that someone may look."
+    )
+    untagged: timedelta = setting(
+        timedelta(days=14),
+        "How long a manifest stays that no tag, index or subject leads to, after its last push or pull."
+        " 0s: for ever.",
+    )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if self.wait < timedelta(0):
+            found.append(("wait", "cannot be negative"))
+        if timedelta(0) != self.untagged < timedelta(hours=1):
+            found.append(("untagged", "want 1h or more, or 0s; an index is pushed after its children"))
         return found
 
 
@@ -520,10 +558,12 @@ class Settings:
     backup: BackupSettings = field(default_factory=BackupSettings)
     uploads: UploadSettings = field(default_factory=UploadSettings)
     manifests: ManifestSettings = field(default_factory=ManifestSettings)
+    repositories: RepositorySettings = field(default_factory=RepositorySettings)
     delete: DeleteSettings = field(default_factory=DeleteSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     log: LogSettings = field(default_factory=LogSettings)
 

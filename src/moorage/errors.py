@@ -9,6 +9,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       UploadUnknown ChunkOutOfOrder UploadBusy TooManyUploads    uploads
       BodyTooLarge BodyTooSlow BodyCut EncodingUnsupported       bodies
       ManifestUnknown ManifestInvalid ManifestTooLarge ManifestBlobUnknown TagInvalid TooManyTags
+      TagImmutable TagNotRestored TagUnknown RuleUnknown         tags that stay, and that come back
       ContentNeeded ContentGone DeletionUnknown                  deleting and restoring
       PageInvalid RangeUnsatisfiable PreconditionFailed Denied Unsupported MethodNotAllowed RouteUnknown
       Unauthorized                                               who asks is not known, or not by this
@@ -189,6 +190,30 @@ class TooManyTags(RegistryError):
     """More `tag` parameters than one request may carry."""
 
     status, code, message = 414, "TAG_INVALID", "too many tag parameters in one request"
+
+
+class TagImmutable(RegistryError):
+    """A rule says that the tag stays where it is. The code is one that docker prints in words."""
+
+    status, code, message = 409, "DENIED", "the tag is fixed"
+
+
+class TagNotRestored(RegistryError):
+    """The tag cannot go back there: it was nowhere then, or the image is gone for good."""
+
+    status, code, message = 409, "TAG_NOT_RESTORED", "the tag cannot be put back"
+
+
+class TagUnknown(RegistryError):
+    """The tag is not in this repository."""
+
+    status, code, message = 404, "TAG_UNKNOWN", "there is no such tag"
+
+
+class RuleUnknown(RegistryError):
+    """No rule of this number, or not for the one who asks."""
+
+    status, code, message = 404, "RULE_UNKNOWN", "there is no such rule"
 
 
 class PageInvalid(RegistryError):

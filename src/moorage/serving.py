@@ -42,7 +42,7 @@ from moorage.server.exchange import head
 from moorage.server.limits import Limits
 from moorage.server.tls import Arrivals, TlsListener, keep_memory
 from moorage.server.worker import Worker
-from moorage.server.workers import Workers, listen
+from moorage.server.workers import Beside, Workers, listen
 from moorage.web.trust import TrustPages
 from moorage.working import work
 
@@ -110,7 +110,7 @@ def serve(settings: Settings, greet: Callable[[Started], None]) -> int:
         settings.server.drain.total_seconds(),
         log.warning,
         _chore(tls),
-        (lambda: work(settings, shared.health)) if settings.jobs.beside else None,
+        Beside(b"moorage-jobs", lambda: work(settings, shared.health)) if settings.jobs.beside else None,
     )
     listen_at = _address_of(sockets[0])
     greet(Started(listen_at, tls is not None, root, claim))

@@ -1,7 +1,6 @@
 """The job worker as a process: beside `moorage serve`, or alone as `moorage worker`."""
 
 import asyncio
-import ctypes
 import gc
 import os
 import signal
@@ -15,8 +14,6 @@ from moorage.app import check_folder, open_worker
 from moorage.config import Settings
 from moorage.health import Health
 
-_PR_SET_NAME = 15
-_NAME = b"moorage-jobs"
 _NICE = 10
 
 log = structlog.get_logger()
@@ -24,8 +21,6 @@ log = structlog.get_logger()
 
 async def work(settings: Settings, health: Health) -> None:
     """Run jobs until cancelled; what is then under way is queued again. For a process of its own."""
-    # as `ps` and `top` show it
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, _NAME)
     with suppress(OSError):
         os.nice(_NICE)
     gc.freeze()

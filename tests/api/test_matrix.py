@@ -9,6 +9,7 @@ from moorage.api.manage.table import TABLE
 from moorage.database import Transaction
 from moorage.records.jobs import rows
 from tests.api.client import ADMIN, PASSWORD, Person, basic, person
+from tests.content import OCI_MANIFEST, digest_of, encode, image
 from tests.registry.in_process import InProcess
 
 # nobody has not signed in; bearer is what docker has, for the administrator; the owner is alice;
@@ -35,6 +36,35 @@ def make_job(tx: Transaction) -> None:
     job = rows.enqueue(tx, "errand", {}, "alice")
     rows.take(tx, ["errand"], "a worker", 1000)
     rows.end(tx, job, "a worker", "done")
+
+
+def make_tag(owner: Person) -> str:
+    """A tag that is there, in the form of the paths' ends."""
+    name = make_repository(owner).removeprefix("/repositories/")
+    config = b"{}"
+    secret = [basic(owner.name, owner.secret or "")]
+    digest = digest_of(config)
+    owner.registry.send("POST", f"/v2/{name}/blobs/uploads/?digest={digest}", config, secret)
+    payload = encode(image(config))
+    headers = [*secret, ("Content-Type", OCI_MANIFEST)]
+    assert owner.registry.send("PUT", f"/v2/{name}/manifests/1.0", payload, headers).status == 201
+    return f"{name}?tag=1.0"
+
+
+def make_pin(owner: Person) -> str:
+    path = f"/pins/{make_tag(owner)}"
+    owner.do("PUT", path)
+    return path
+
+
+def make_immutability(owner: Person) -> str:
+    made = owner.post("/immutability", scope="alice/fixed", pattern="1.*")
+    return f"/immutability/{made['id']}"
+
+
+def make_retention_rule(owner: Person) -> str:
+    made = owner.post("/retention/rules", scope="alice/*", pattern="x", keep_newest=1)
+    return f"/retention/rules/{made['id']}"
 
 
 class Row(NamedTuple):
@@ -73,7 +103,29 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/repositories"): Row(ALL, "/repositories"),
     ("POST", "/repositories"): Row("403 409 403 403 409 403", "/repositories", {"name": "alice/kept"}),
     ("GET", "/repositories/{name...}"): Row("404 200 200 200 200 200", make_repository),
+    ("PATCH", "/repositories/{name...}"): Row(
+        "404 409 403 403 409 403", make_repository, {"name": "alice/kept"}
+    ),
     ("DELETE", "/repositories/{name...}"): Row("404 200 403 403 200 403", make_repository),
+    ("GET", "/tags/{name...}"): Row("404 200 200 200 200 200", lambda owner: f"/tags/{make_tag(owner)[:9]}"),
+    ("DELETE", "/tags/{name...}"): Row("404 204 403 403 204 403", lambda owner: f"/tags/{make_tag(owner)}"),
+    ("GET", "/history/{name...}"): Row(
+        "404 200 200 200 200 200", lambda owner: f"/history/{make_tag(owner)}"
+    ),
+    ("POST", "/history/{name...}"): Row(
+        "404 409 403 403 409 403",
+        lambda owner: f"/history/{make_tag(owner)[:9]}",
+        {"tag": "1.0", "at": "2000-01-01T00:00:00Z"},
+    ),
+    ("PUT", "/pins/{name...}"): Row("404 204 403 403 204 403", lambda owner: f"/pins/{make_tag(owner)}"),
+    ("DELETE", "/pins/{name...}"): Row("404 204 403 403 204 403", make_pin),
+    ("GET", "/immutability"): Row(ALL, "/immutability"),
+    ("POST", "/immutability"): Row(
+        "403 201 403 403 201 403", "/immutability", {"scope": "alice/fixed", "pattern": "1.*"}
+    ),
+    ("GET", "/immutability/{id}"): Row("404 200 404 200 200 404", make_immutability),
+    ("DELETE", "/immutability/{id}"): Row("404 204 404 403 204 404", make_immutability),
+    ("GET", "/retention/plan"): Row("404 200 200 200 200 200", "/retention/plan?scope=alice/kept"),
     ("GET", "/grants"): Row(ALL, "/grants"),
     ("POST", "/grants"): Row(
         "403 404 403 403 404 403",
@@ -105,6 +157,13 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("POST", "/verify"): Row(ADMINS_ONLY.format(202), "/verify", {"repository": "alice/app"}),
     ("GET", "/backups"): Row("403 403 403 200 200 403", "/backups"),
     ("POST", "/backups"): Row(ADMINS_ONLY.format(400), "/backups"),
+    ("GET", "/retention/rules"): Row(ALL, "/retention/rules"),
+    ("POST", "/retention/rules"): Row(
+        "400 400 400 400 400 400", "/retention/rules", {"scope": "alice/*", "pattern": "*"}
+    ),
+    ("GET", "/retention/rules/{id}"): Row("404 200 404 200 200 404", make_retention_rule),
+    ("DELETE", "/retention/rules/{id}"): Row("404 204 404 403 204 404", make_retention_rule),
+    ("POST", "/retention/runs"): Row("403 202 403 403 202 403", "/retention/runs", {"scope": "alice/*"}),
     ("GET", "/openapi.json"): Row(ALL, "/openapi.json"),
 }
 

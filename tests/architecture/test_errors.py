@@ -25,7 +25,7 @@ STATUSES = {
     "NAME_UNKNOWN": {404},
     "SIZE_INVALID": {400, 413},
     "UNAUTHORIZED": {401},
-    # 409 what is protected
+    # 409 what is protected, by a rule or by what needs it: of the codes that docker knows it prints this best
     "DENIED": {403, 409},
     # 400 no HTTP; 404 no endpoint; 415 an encoded body; 431 too many headers
     "UNSUPPORTED": {400, 404, 405, 415, 431},
@@ -50,6 +50,9 @@ STATUSES = {
     "TOKEN_UNKNOWN": {404},
     "JOB_UNKNOWN": {404},
     "JOB_STATE_INVALID": {409},
+    "TAG_UNKNOWN": {404},
+    "TAG_NOT_RESTORED": {409},
+    "RULE_UNKNOWN": {404},
     "CLAIM_INVALID": {403},
     "LAST_ADMIN": {409},
     "CHECK_FIRST": {409},

@@ -64,13 +64,22 @@ MAY_IMPORT = {
     ),
     "registry.repositories": BENEATH,
     "registry.blobs": ("registry.repositories", *BENEATH),
+    "registry.pulls": ("registry.repositories", *BENEATH),
     "registry.uploads": ("registry.blobs", "registry.repositories", *BENEATH),
-    "registry.tags": ("registry.blobs", "registry.repositories", *BENEATH),
+    "registry.tags": ("registry.blobs", "registry.pulls", "registry.repositories", *BENEATH),
     "registry.manifests": ("registry.tags", "registry.blobs", "registry.repositories", *BENEATH),
+    "registry.images": (
+        "registry.manifests",
+        "registry.tags",
+        "registry.blobs",
+        "registry.repositories",
+        *BENEATH,
+    ),
+    "registry.history": ("registry", *BENEATH),
     "registry.trash": ("registry", *BENEATH),
     "lifecycle": ("registry", *BENEATH),
     "transfer": ("lifecycle", "registry", *BENEATH),
-    "storage": ("lifecycle", "registry", "oci", *GROUND),
+    "storage": ("transfer", "lifecycle", "registry", "oci", *GROUND),
     "databases": ("transfer", "oci", *GROUND),
     "issuers": ("identity.federation", *GROUND),
 }
@@ -95,7 +104,15 @@ def test_module_imports_only_what_is_below_it(module: Module) -> None:
     assert [name for name in ours if not name.startswith(allowed)] == []
 
 
-WIRED = {"cli.serve", "cli.backup", "cli.worker", "cli.manage.local", "serving", "working"}
+WIRED = {
+    "cli.serve",
+    "cli.backup",
+    "cli.worker",
+    "cli.manage.local",
+    "cli.transfer.local",
+    "serving",
+    "working",
+}
 
 
 @pytest.mark.parametrize(

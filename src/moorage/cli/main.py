@@ -15,14 +15,18 @@ from moorage.cli.manage import (
     audit,
     grants,
     groups,
+    immutable,
     jobs,
     keys,
     namespaces,
     repositories,
+    retention,
     store,
+    tags,
     tokens,
     users,
 )
+from moorage.cli.transfer import importing
 
 app = typer.Typer(
     name="moorage",
@@ -44,6 +48,9 @@ app.add_typer(users.app, name="user")
 app.add_typer(groups.app, name="group")
 app.add_typer(namespaces.app, name="namespace")
 app.add_typer(repositories.app, name="repository")
+app.add_typer(tags.app, name="tags")
+app.add_typer(immutable.app, name="immutable")
+app.add_typer(retention.app, name="retention")
 app.add_typer(grants.app, name="grant")
 app.add_typer(tokens.app, name="token")
 app.add_typer(access.app, name="access")
@@ -58,6 +65,7 @@ app.add_typer(store.scrub_app, name="scrub")
 app.command()(store.verify)
 app.command()(backup.backup)
 app.command()(backup.restore)
+app.add_typer(importing.app, name="import")
 
 
 def main() -> None:

@@ -14,9 +14,11 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _BACKLOG = 4096
 _RESPAWN_AFTER_S = 0.2
 _EARLY_S = 2.0
@@ -29,8 +31,12 @@ WorkerMain = Callable[[int, socket.socket], Coroutine[Any, Any, None]]
 """What a worker does, by its number from 0 and with its socket, until it is cancelled."""
 
 
-Beside = Callable[[], Coroutine[Any, Any, None]]
-"""What the process beside the workers does, until it is cancelled."""
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The process beside the workers: its name as `ps` shows it, and what it does until it is cancelled."""
+
+    name: bytes
+    main: Callable[[], Coroutine[Any, Any, None]]
 
 
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
@@ -129,7 +135,10 @@ class Workers:
             return
         code = 1
         try:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            libc = ctypes.CDLL(None)
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if index == self._beside_index and self._beside is not None:
+                libc.prctl(_PR_SET_NAME, self._beside.name)
             if os.getppid() == parent:
                 self._serve(index)
                 code = 0
@@ -164,7 +173,7 @@ class Workers:
 
     def _work_of(self, index: int) -> Coroutine[Any, Any, None]:
         if index == self._beside_index and self._beside is not None:
-            return self._beside()
+            return self._beside.main()
         return self._main(index, self._sockets[index])
 
     def _reap(self) -> list[int]:

@@ -1,1 +1,1 @@
-"""What comes in and goes out by whole stores: backups and what is made of them again."""
+"""What comes in and goes out by whole stores: backups, other registries' folders, archives."""

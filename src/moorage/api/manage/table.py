@@ -15,6 +15,7 @@ from moorage.api.manage import (
     keys,
     namespaces,
     repositories,
+    retention,
     store,
     tokens,
     whoami,
@@ -23,6 +24,7 @@ from moorage.api.manage.documents import IdPage, NamePage, Page
 from moorage.api.manage.jobs import JobReply
 from moorage.api.manage.openapi import describe
 from moorage.api.manage.routes import Ask, NoQuery, Route
+from moorage.api.manage.tag_table import TAGS
 
 _WHO = (Route("GET", "/whoami", whoami.get, Needs.ACCOUNT, whoami.Whoami, "Who the caller is."),)
 
@@ -260,6 +262,15 @@ _REPOSITORIES = (
         "One repository. Its slashes may be sent as they are.",
     ),
     Route(
+        "PATCH",
+        "/repositories/{name...}",
+        repositories.rename,
+        Needs.ACCOUNT,
+        repositories.RepositoryReply,
+        "Give a repository another name; one has `admin` on both.",
+        body=repositories.RepositoryChange,
+    ),
+    Route(
         "DELETE",
         "/repositories/{name...}",
         repositories.delete,
@@ -433,9 +444,11 @@ TABLE: Final = (
     *_GROUPS,
     *_NAMESPACES,
     *_REPOSITORIES,
+    *TAGS,
     *_GRANTS,
     *_TOKENS,
     *_RECORDS,
+    *retention.ROUTES,
     *_JOBS,
     *_STORE,
     Route("GET", "/openapi.json", show_document, Needs.NOTHING, dict[str, Any], "This document."),

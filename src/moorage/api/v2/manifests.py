@@ -51,6 +51,7 @@ async def get(services: Services, request: Request, name: RepositoryName, refere
     if ":" in reference:
         parse_digest(reference)
     stored = await get_manifest(services.db, name, reference, is_wanted=request.method != "HEAD")
+    services.pulls.count(name, stored.sha256 if ":" in reference else reference)
     headers = _headers(stored)
     if_none_match = request.header(b"if-none-match")
     if if_none_match is not None and matches(if_none_match, stored.digest):

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 from moorage.cli.manage.client import Client, Fact
 from moorage.cli.manage.session import Session, managing
 from moorage.cli.manage.showing import shown
-from moorage.config_file import read_duration
+from moorage.cli.manage.words import read_moment
 
 _COLUMNS = {
     "at": "AT",
@@ -56,8 +55,8 @@ def audit(
         "outcome": outcome,
         "address": address,
         "token": token,
-        "since": _moment(since),
-        "until": _moment(until),
+        "since": read_moment(since),
+        "until": read_moment(until),
     }
     newest = list(islice(_backwards(session.client, wanted), count))[::-1]
     if is_followed:
@@ -97,15 +96,3 @@ def _print_line(entry: Fact, *, as_json: bool) -> None:
     if not as_json:
         line = "  ".join(shown(entry[key]) for key in _COLUMNS if entry[key] not in {None, ""})
     typer.echo(line)
-
-
-def _moment(text: str | None) -> str | None:
-    """A moment for the API: one that was given, or so long ago."""
-    if text is None:
-        return None
-    with suppress(ValueError):
-        return (datetime.now(UTC) - read_duration(text)).isoformat(timespec="milliseconds")
-    with suppress(ValueError):
-        at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat(timespec="milliseconds")
-    raise typer.BadParameter(f"{text!r}: want a time as 1h, 7d or 2026-01-31T08:00:00Z")

@@ -79,19 +79,19 @@ class Client:
         """
         return self._ask("PATCH", path, body)
 
-    def put(self, *path: str, body: Fact | None = None) -> Fact:
+    def put(self, *path: str, body: Fact | None = None, **query: object) -> Fact:
         """Set a thing.
 
         Raises Refused, Unreachable.
         """
-        return self._ask("PUT", path, body)
+        return self._ask("PUT", path, body, query)
 
-    def delete(self, *path: str) -> None:
+    def delete(self, *path: str, **query: object) -> None:
         """Remove a thing.
 
         Raises Refused, Unreachable.
         """
-        self._ask("DELETE", path)
+        self._ask("DELETE", path, query=query)
 
     def _ask(
         self, method: str, path: tuple[str, ...], body: Fact | None = None, query: Fact | None = None

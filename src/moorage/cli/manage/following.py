@@ -9,12 +9,10 @@ import typer
 
 from moorage.cli.manage.client import Fact, Unreachable
 from moorage.cli.manage.session import Session
-from moorage.cli.manage.showing import shown
+from moorage.cli.manage.showing import shown, shown_bytes
 
 _LOOK_EVERY_S = 0.5
 _LINE_EVERY_S = 5.0
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_STEP = 1024
 
 Seen = Callable[[Fact], None]
 
@@ -127,18 +125,15 @@ def how_far(job: Fact) -> str:
         return "waits for a worker"
     if progress is None:
         return state
-    amount = _amount(progress["done"], progress["unit"])
-    if progress["total"] is not None:
-        share = f" ({progress['done'] * 100 // progress['total']} %)" if progress["total"] else ""
-        amount = f"{amount} of {_amount(progress['total'], progress['unit'])}{share}"
+    amount = _amount(progress["done"], progress["total"], progress["unit"])
     said = [state, amount, progress["note"]] if state != "running" else [amount, progress["note"]]
     return shown(", ".join(each for each in said if each))
 
 
-def _amount(number: int, unit: str) -> str:
-    if unit != "bytes":
-        return f"{number:,} {unit}"
-    size, index = float(number), 0
-    while size >= _STEP and index < len(_UNITS) - 1:
-        size, index = size / _STEP, index + 1
-    return f"{number} B" if index == 0 else f"{size:.1f} {_UNITS[index]}"
+def _amount(done: int, total: int | None, unit: str) -> str:
+    is_bytes = unit == "bytes"
+    amount = shown_bytes(done) if is_bytes else f"{done:,}"
+    if total is not None:
+        amount += f" of {shown_bytes(total)}" if is_bytes else f" of {total:,}"
+    share = f" ({done * 100 // total} %)" if total else ""
+    return f"{amount}{share}" if is_bytes else f"{amount} {unit}{share}"

@@ -1,6 +1,11 @@
 """How people and places are written on the command line and in files."""
 
+from contextlib import suppress
+from datetime import UTC, datetime
+
 import typer
+
+from moorage.config_file import read_duration
 
 NO_OWNER = "administrators"
 """As an owner: no one, so the administrators."""
@@ -32,3 +37,24 @@ def read_scope(text: str) -> dict[str, object]:
     if not colon or not pattern:
         raise typer.BadParameter(f"{text!r}: want ACTIONS:PATTERN, as push:team/*")
     return {"pattern": pattern, "actions": read_actions(actions)}
+
+
+def read_tag(text: str) -> tuple[str, str]:
+    """A repository and a tag in it, from `team/app:1.0`."""
+    repository, colon, tag = text.rpartition(":")
+    if not colon or not repository or "/" in tag:
+        raise typer.BadParameter(f"{text!r}: want REPOSITORY:TAG, as team/app:1.0")
+    return repository, tag
+
+
+def read_moment(text: str | None) -> str | None:
+    """A moment for the API: one that was given, or so long ago, as `2h`, `2h ago`."""
+    if text is None:
+        return None
+    with suppress(ValueError):
+        duration = read_duration(text.strip().removesuffix(" ago").strip())
+        return (datetime.now(UTC) - duration).isoformat(timespec="milliseconds")
+    with suppress(ValueError):
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat(timespec="milliseconds")
+    raise typer.BadParameter(f"{text!r}: want a time as 1h, 7d or 2026-01-31T08:00:00Z")

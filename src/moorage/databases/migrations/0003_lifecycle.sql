@@ -62,11 +62,13 @@ INSERT INTO tag_event (repository, name, number, from_digest, to_digest, at, by)
         from_digest, to_digest, at, by
     FROM old_tag_event;
 DROP TABLE old_tag_event;
+CREATE INDEX tag_event_by_time ON tag_event (repository, at, name, number);
 
 -- Sorts a repository's tags as versions: see oci/versions.py, whose function this is.
 ALTER TABLE tag ADD COLUMN version_key TEXT NOT NULL DEFAULT '';
 UPDATE tag SET version_key = moorage_version_key(name);
 CREATE INDEX tag_by_version ON tag (repository, version_key, name);
+CREATE INDEX tag_by_time ON tag (repository, moved_at, name);
 
 -- A tag that no rule of retention may take.
 CREATE TABLE tag_pin (
@@ -85,6 +87,7 @@ CREATE TABLE pull (
     last_at     INTEGER NOT NULL,
     PRIMARY KEY (repository, reference)
 ) WITHOUT ROWID;
+CREATE INDEX pull_by_time ON pull (repository, last_at, reference) WHERE instr(reference, ':') = 0;
 
 -- Tags that stay where they are. `scope` is a pattern of repositories, as in a grant; `pattern` is of tags:
 -- a glob, or after "re:" an expression.
@@ -96,8 +99,12 @@ CREATE TABLE immutability_rule (
     created_by  TEXT    NOT NULL,
     UNIQUE (scope, pattern)
 );
+-- Those that may concern any namespace; the others are found by theirs.
+CREATE INDEX immutability_rule_wide ON immutability_rule (id)
+    WHERE instr(scope, '*') > 0 AND (instr(scope, '/') = 0 OR instr(scope, '*') < instr(scope, '/'));
 
--- Which tags that match `pattern` are kept; the others go to the trash. NULL: says nothing of it.
+-- Which tags that match `pattern` are kept; the others go to the trash. NULL: says nothing of it. Until
+-- `in_effect_from` it keeps what it keeps, and takes nothing.
 CREATE TABLE retention_rule (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     scope         TEXT    NOT NULL,
@@ -106,9 +113,46 @@ CREATE TABLE retention_rule (
     newest_by     TEXT    NOT NULL DEFAULT 'time' CHECK (newest_by IN ('time', 'version')),
     keep_pushed_ms INTEGER,
     keep_pulled_ms INTEGER,
+    in_effect_from INTEGER NOT NULL,
     created_at    INTEGER NOT NULL,
-    created_by    TEXT    NOT NULL
+    created_by    TEXT    NOT NULL,
+    CHECK (coalesce(keep_newest, keep_pushed_ms, keep_pulled_ms) IS NOT NULL)
 );
+
+-- From when on pulls are known of: one before is nowhere written.
+CREATE TABLE pull_counting (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    since       INTEGER NOT NULL
+);
+INSERT INTO pull_counting (id, since) VALUES (1, unixepoch() * 1000);
+
+-- Manifests that no tag points to, and since when: whatever makes, moves, deletes or restores them, what is
+-- untagged is found without a look at the rest. An index's children are here until someone looks. It names
+-- rows that may be gone.
+CREATE TABLE untagged (
+    manifest    INTEGER PRIMARY KEY,
+    since       INTEGER NOT NULL
+);
+CREATE INDEX untagged_by_time ON untagged (since);
+INSERT INTO untagged (manifest, since) SELECT id, unixepoch() * 1000 FROM manifest
+    WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = manifest.id);
+CREATE TRIGGER manifest_is_untagged AFTER INSERT ON manifest
+    BEGIN INSERT OR REPLACE INTO untagged VALUES (NEW.id, NEW.pushed_at); END;
+CREATE TRIGGER tag_is_made AFTER INSERT ON tag
+    BEGIN DELETE FROM untagged WHERE manifest = NEW.manifest; END;
+CREATE TRIGGER tag_is_moved AFTER UPDATE OF manifest ON tag WHEN OLD.manifest <> NEW.manifest BEGIN
+    DELETE FROM untagged WHERE manifest = NEW.manifest;
+    INSERT OR REPLACE INTO untagged SELECT OLD.manifest, unixepoch() * 1000
+        WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest);
+END;
+CREATE TRIGGER tag_is_deleted AFTER DELETE ON tag
+    BEGIN INSERT OR REPLACE INTO untagged SELECT OLD.manifest, unixepoch() * 1000
+        WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest); END;
+CREATE TRIGGER manifest_leaves_trash AFTER DELETE ON trash
+    BEGIN INSERT OR REPLACE INTO untagged SELECT id, unixepoch() * 1000 FROM manifest
+        WHERE id = OLD.manifest AND NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest); END;
+CREATE TRIGGER manifest_is_gone AFTER DELETE ON manifest
+    BEGIN DELETE FROM untagged WHERE manifest = OLD.id; END;
 
 -- By what is pointed at, then by where from: whether anything anywhere needs a blob is one look. `repository` is
 -- its manifest's and checked there: a check of its own would look through all edges whenever a repository goes.
@@ -145,6 +189,9 @@ UPDATE blob_total SET
     blobs = (SELECT count(*) FROM blob WHERE state = 'live'),
     bytes = (SELECT coalesce(sum(size), 0) FROM blob WHERE state = 'live'),
     disk_bytes = (SELECT coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM blob WHERE state = 'live');
+
+-- Who has a password as another registry hashed it, until they first sign in.
+CREATE INDEX account_by_bcrypt ON account (id) WHERE password LIKE '$2%';
 
 -- While one of these is not over, nothing is taken from the disk: a backup is being made.
 CREATE TABLE garbage_pause (

@@ -1,6 +1,6 @@
 """The tables `blob`, `blob_total`, `repository_blob` and `lease`; see also `lifecycle/garbage/rows.py`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -218,6 +218,27 @@ def find_held(tx: Transaction, repository_id: int, digests: Iterable[Digest]) ->
                 (repository_id, *of_algorithm),
             )
             held |= {Digest(row[0]): HeldBlob(*row[1:]) for row in rows}
+    return held
+
+
+async def read_held(db: Database, repository: RepositoryName, digests: Sequence[Digest]) -> set[Digest]:
+    """Which of these digests, of either algorithm, this repository holds live blobs of."""
+    held: set[Digest] = set()
+    for start in range(0, len(digests), _ASKED_AT_ONCE):
+        some = digests[start : start + _ASKED_AT_ONCE]
+        for column, algorithm in (("l.digest", SHA256), ("b.sha512", SHA512)):
+            of_algorithm = [digest for digest in some if algorithm_of(digest) == algorithm]
+            if not of_algorithm:
+                continue
+            rows = await db.all(
+                f"""
+                SELECT {column} FROM repository r JOIN repository_blob l ON l.repository = r.id
+                JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+                WHERE r.name = ? AND {column} IN ({", ".join("?" * len(of_algorithm))})
+                """,
+                (repository, *of_algorithm),
+            )
+            held |= {Digest(row[0]) for row in rows}
     return held
 
 

@@ -15,6 +15,7 @@ from moorage.database import Database, Transaction
 from moorage.oci.digest import SHA256, SHA512, Algorithm, Digest, algorithm_of
 from moorage.oci.manifest import Kind, Manifest
 from moorage.oci.names import RepositoryName
+from moorage.registry.pulls import rows as pull_rows
 
 _REFERRER_BYTES = 512
 """Of a descriptor in the list, besides its annotations and artifact type."""
@@ -114,6 +115,21 @@ def find_held(tx: Transaction, repository_id: int, digests: Sequence[Digest]) ->
     return held
 
 
+async def read_known(
+    db: Database, repository_id: int, after: str, limit: int
+) -> list[tuple[Digest, Digest, bool]]:
+    """The sha256 and sha512 digests of a repository's manifests, after one; whether each is in the trash."""
+    rows = await db.all(
+        """
+        SELECT m.digest, m.sha512, t.manifest IS NOT NULL FROM manifest m
+        LEFT JOIN trash t ON t.manifest = m.id
+        WHERE m.repository = ? AND m.digest > ? ORDER BY m.digest LIMIT ?
+        """,
+        (repository_id, after, limit),
+    )
+    return [(Digest(row[0]), Digest(row[1]), bool(row[2])) for row in rows]
+
+
 def put(
     tx: Transaction,
     repository_id: int,
@@ -123,10 +139,12 @@ def put(
     algorithm: Algorithm,
     depth: int,
     pushed_by: str,
+    pushed_at: int | None = None,
 ) -> int:
     """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
 
-    One that was in the trash is served again. Its bytes are written again too: they may be damaged.
+    `pushed_at`: when it came, in milliseconds, where that is not now. One that was in the trash is served
+    again. Its bytes are written again too: they may be damaged.
     """
     subject = manifest.subject
     row = tx.one(
@@ -152,7 +170,7 @@ def put(
             # only a referrer's are ever shown
             json.dumps(manifest.annotations, ensure_ascii=False) if subject else "{}",
             payload,
-            now_ms(),
+            pushed_at or now_ms(),
             pushed_by,
         ),
     )
@@ -192,6 +210,7 @@ def delete(tx: Transaction, row_id: int, leased_until: int | None) -> None:
             (leased_until, row_id),
         )
     take_from_trash(tx, row_id)
+    pull_rows.forget_manifest(tx, row_id)
     tx.run("DELETE FROM manifest_reference WHERE manifest = ?", (row_id,))
     tx.run("DELETE FROM manifest WHERE id = ?", (row_id,))
 

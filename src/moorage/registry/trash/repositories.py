@@ -15,6 +15,7 @@ from moorage.registry.blobs import rows as blob_rows
 from moorage.registry.manifests import rows as manifest_rows
 from moorage.registry.repositories import rows
 from moorage.registry.tags import rows as tag_rows
+from moorage.registry.tags.keeping import check_has_no_fixed_tag
 from moorage.registry.trash import rows as trash_rows
 from moorage.registry.uploads.rows import list_open_in
 from moorage.registry.uploads.uploading import Uploads
@@ -28,8 +29,9 @@ async def delete_repository(
     """Put a repository with all it has into the trash, at once, however large it is; end its uploads.
 
     An upload that is being written at this moment goes on; if it ends well it makes the repository anew.
-    A token from before says nothing of that one. Raises NameUnknown (404).
+    A token from before says nothing of that one. Raises NameUnknown (404), TagImmutable (409).
     """
+    await check_has_no_fixed_tag(db, name)
 
     def work(tx: Transaction) -> rows.DeletedRepository:
         repository_id = rows.find_repository(tx, name)

@@ -1,0 +1,180 @@
+"""`moorage tags` and `moorage immutable`: on the folder and over the network."""
+
+import base64
+import http.client
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from moorage.cli.manage.tags import bytes_in_words
+from moorage.cli.manage.words import read_moment
+from tests.cli.commands import PASSWORD, moorage
+from tests.content import OCI_MANIFEST, digest_of, encode, image, some_bytes
+from tests.servers import ServerProcess
+
+
+class Pusher:
+    """Pushes as alice over one connection."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        self._basic = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+
+    def send(self, method: str, path: str, body: bytes = b"", kind: str = "application/octet-stream") -> int:
+        headers = {"Authorization": f"Basic {self._basic}", "Content-Type": kind}
+        self._connection.request(method, f"/v2/{path}", body, headers)
+        reply = self._connection.getresponse()
+        reply.read()
+        return reply.status
+
+    def push(self, repository: str, *tags: str) -> str:
+        """A new image of 2 MB under tags; its digest."""
+        config = json.dumps({"os": "linux", "architecture": "arm64", "nonce": some_bytes(8).hex()}).encode()
+        layer = some_bytes(2_000_000)
+        for blob in (config, layer):
+            assert self.send("POST", f"{repository}/blobs/uploads/?digest={digest_of(blob)}", blob) == 201
+        payload = encode(image(config, [layer]))
+        query = "&".join(f"tag={tag}" for tag in tags)
+        path = f"{repository}/manifests/{digest_of(payload)}?{query}"
+        assert self.send("PUT", path, payload, OCI_MANIFEST) == 201
+        return digest_of(payload)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture(scope="module")
+def pusher(server: ServerProcess) -> Iterator[Pusher]:
+    pusher = Pusher(server)
+    yield pusher
+    pusher.close()
+
+
+def test_tags_are_listed_by_version_for_a_person(folder: Path, pusher: Pusher) -> None:
+    digest = pusher.push("team/listed", "1.9.0", "1.10.0", "latest")
+    other = pusher.push("team/listed", "1.9.0-rc.1")
+    moorage("tags", "pin", "team/listed:1.9.0", "--data", folder).check()
+    rule = moorage("immutable", "add", "team/listed", "1.10.*", "--json", "--data", folder).json()["id"]
+
+    lines = moorage("tags", "list", "team/listed", "--data", folder).check().out.splitlines()
+
+    assert lines[0].split() == [
+        *("TAG", "SIZE", "PLATFORMS", "PUSHED", "BY", "LAST", "PULL", "PULLS", "KEPT", "DIGEST", "SAME"),
+        "DIGEST",
+    ]
+    assert [line.split()[0] for line in lines[1:]] == ["1.10.0", "1.9.0", "1.9.0-rc.1", "latest"]
+    assert f"fixed by rule {rule}" in lines[1]
+    assert "2 MB" in lines[1]
+    assert "linux/arm64" in lines[1]
+    assert digest[:19] in lines[1]
+    assert "1.9.0, latest" in lines[1]
+    assert "pinned" in lines[2]
+    assert other[:19] in lines[3]
+
+
+def test_tags_are_listed_in_any_order_and_number(folder: Path, pusher: Pusher) -> None:
+    for tag in ("b", "a", "c"):
+        pusher.push("team/ordered", tag)
+    local = ("team/ordered", "--json", "--data", folder)
+
+    def names(*options: str) -> list[str]:
+        return [each["name"] for each in moorage("tags", "list", *options, *local).json()]
+
+    assert names("--sort", "time") == ["c", "a", "b"]
+    assert names("--sort", "name") == ["a", "b", "c"]
+    assert names("--sort", "name", "--reverse") == ["c", "b", "a"]
+    assert names("--match", "re:[ab]") == ["b", "a"]
+    few = moorage("tags", "list", "-n", "2", *local)
+    assert len(few.json()) == 2
+    assert few.err == "There are more than 2: choose with -n.\n"
+
+
+def test_history_tells_and_restore_puts_back(folder: Path, pusher: Pusher) -> None:
+    first = pusher.push("team/moved", "latest")
+    second = pusher.push("team/moved", "latest")
+    moorage("tags", "delete", "team/moved:latest", "--data", folder).check()
+
+    told = moorage("tags", "history", "team/moved", "--data", folder).check().out.splitlines()
+    said = moorage("tags", "restore", "team/moved:latest", "--to", first, "--data", folder).check().out
+
+    assert told[0].split() == ["AT", "TAG", "WAS", "FROM", "TO", "BY"]
+    assert [line.split()[3] for line in told[1:]] == ["deleted", "moved", "made"]
+    assert (first[:19] in told[2], second[:19] in told[2]) == (True, True)
+    assert told[1].endswith("operator")
+    assert said == f"team/moved:latest points to {first}.\n"
+
+
+def test_restore_of_what_is_not_there_says_why(folder: Path, pusher: Pusher) -> None:
+    pusher.push("team/gone", "latest")
+    nowhere = "sha256:" + "0" * 64
+
+    lost = moorage("tags", "restore", "team/gone:latest", "--to", nowhere, "--data", folder).refusal
+    early = moorage("tags", "restore", "team/gone:latest", "--at", "2h ago", "--data", folder).refusal
+
+    assert f"{nowhere} is not in team/gone and not in its trash: push it again" in lost
+    assert "team/gone:latest was not there yet at " in early
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tags", "restore", "team/app:1"),
+        ("tags", "restore", "team/app:1", "--at", "1h", "--to", "sha256:0"),
+        ("tags", "restore", "team/app:1", "--at", "yesterday"),
+        ("tags", "delete", "team/app"),
+        ("tags", "pin", "host:5000/app"),
+        ("immutable", "add", "team/*"),
+        ("immutable", "add", "team/*", "1.*", "--preset", "versions"),
+        ("immutable", "add", "team/*", "--preset", "none"),
+    ],
+)
+def test_command_that_says_nothing_clear_is_refused(folder: Path, arguments: tuple[str, ...]) -> None:
+    assert moorage(*arguments, "--data", folder).code == 2
+
+
+def test_rules_are_made_listed_and_removed_over_the_network(
+    server: ServerProcess, admin_token: str, pusher: Pusher
+) -> None:
+    digest = pusher.push("team/fixed", "1.0.0", "1.0")
+    remote = ("--registry", server.url)
+    env = {"MOORAGE_TOKEN": admin_token}
+
+    added = moorage("immutable", "add", "team/fixed", "--preset", "versions", *remote, env=env).check().out
+    listed = moorage("immutable", "list", "--json", *remote, env=env).json()
+    refused = moorage("tags", "delete", "team/fixed:1.0.0", *remote, env=env).refusal
+    moorage("tags", "delete", "team/fixed:1.0", *remote, env=env).check()
+    rule = next(each["id"] for each in listed if each["scope"] == "team/fixed")
+    moorage("immutable", "remove", rule, *remote, env=env).check()
+    moorage("tags", "delete", "team/fixed:1.0.0", *remote, env=env).check()
+
+    assert added.startswith(f"Rule {rule}: in team/fixed, tags re:")
+    assert f"the tag is fixed: team/fixed:1.0.0 cannot be deleted: rule {rule}" in refused
+    assert digest not in refused
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (None, None),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1 MB"),
+        (12_345_678, "12.3 MB"),
+        (5 * 10**15, "5000 TB"),
+    ],
+)
+def test_bytes_are_said_as_docker_says_them(count: int | None, words: str | None) -> None:
+    assert bytes_in_words(count) == words
+
+
+def test_moment_is_a_time_or_so_long_ago() -> None:
+    assert read_moment("2026-01-31T08:00:00Z") == "2026-01-31T08:00:00.000+00:00"
+    assert read_moment("2026-01-31T08:00:00") == "2026-01-31T08:00:00.000+00:00"
+    for text in ("2h ago", "2h"):
+        ago = datetime.now(UTC) - datetime.fromisoformat(str(read_moment(text)))
+        assert timedelta(hours=2) <= ago < timedelta(hours=2, minutes=1)
