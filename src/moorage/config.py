@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from moorage.schedule import read_schedule
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -160,6 +162,9 @@ class StorageSettings:
         Bytes(GIB),
         "Pushes are refused with 507 below this much free space (or 5 % of the disk, if that is less).",
     )
+    quarantine: timedelta = setting(
+        timedelta(days=30), "How long files are kept that were damaged, or that no row names."
+    )
 
     @property
     def database(self) -> Path:
@@ -168,7 +173,47 @@ class StorageSettings:
 
     def problems(self) -> list[tuple[str, str]]:
         """What an operator must mend, as (key, sentence)."""
-        return [("reserve", "cannot be negative")] if self.reserve < 0 else []
+        found = []
+        if self.reserve < 0:
+            found.append(("reserve", "cannot be negative"))
+        if self.quarantine < timedelta(days=1):
+            found.append(("quarantine", "want 1d or more"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubSettings:
+    """Reading everything again, to find what the disk has lost."""
+
+    period: timedelta = setting(
+        timedelta(days=7), "How long after one round of reading everything the next begins."
+    )
+    rate: Bytes = setting(Bytes(50 * MIB), "Bytes a second that it reads at most; 0 is as fast as it can.")
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if self.period < timedelta(hours=1):
+            found.append(("period", "want 1h or more"))
+        if self.rate < 0:
+            found.append(("rate", "cannot be negative"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """Backups that are made by themselves; see `moorage backup` for those that are not."""
+
+    folder: Path | None = setting(None, "Where backups are made, on another disk. Unset: none are.")
+    keep: int = setting(7, "How many of them stay.")
+    by_link: bool = setting(
+        False,  # noqa: FBT003
+        "Whether blobs are shared with the store where both lie on one file system: no copy, no second disk.",
+    )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        return [("keep", "want 1 or more")] if self.keep < 1 else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +249,19 @@ class ManifestSettings:
         if not KIB <= self.max_bytes <= 64 * MIB:
             return [("max_bytes", "want 1KiB to 64MiB; clients read 4MiB")]
         return []
+
+
+@dataclass(frozen=True, slots=True)
+class RepositorySettings:
+    """Repositories."""
+
+    old_names: timedelta = setting(
+        timedelta(days=30), "How long images can be pulled by the name a repository had. 0s: not at all."
+    )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        return [("old_names", "cannot be negative")] if self.old_names < timedelta(0) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +471,64 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class JobSettings:
+    """Work beside the requests. When: `every 30s` (or m, h, d), five fields of cron in UTC, or `off`."""
+
+    beside: bool = setting(
+        True,  # noqa: FBT003
+        "Whether `moorage serve` runs a job worker of its own; if not, run `moorage worker` beside it.",
+    )
+    garbage: str = setting("every 1m", "When garbage is collected, if there is any.")
+    check: str = setting("0 4 * * 0", "When rows and files are compared both ways.")
+    scrub: str = setting("every 15m", "When it is looked whether a round of scrub.period is due.")
+    backup: str = setting("0 2 * * *", "When a backup is made, if backup.folder is set.")
+    history: int = setting(1000, "How many jobs that have ended are remembered, of each kind.")
+    history_age: timedelta = setting(timedelta(days=30), "How long a job that has ended is remembered.")
+    retention: str = setting("17 3 * * *", "When the rules of retention are followed.")
+    untagged: str = setting("every 1h", "When manifests that nothing leads to are looked for.")
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if not 1 <= self.history <= 100_000:  # noqa: PLR2004 - a minute's look at them stays short
+            found.append(("history", "want 1 to 100000"))
+        if self.history_age < timedelta(minutes=1):
+            found.append(("history_age", "want 1m or more"))
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, str):
+                # a text here is a schedule
+                try:
+                    read_schedule(value)
+                except ValueError as error:
+                    found.append((each.name, str(error)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """What leaves by itself, through the trash."""
+
+    wait: timedelta = setting(
+        timedelta(hours=24), "How long a new rule takes nothing by the schedule, so that someone may look."
+    )
+    untagged: timedelta = setting(
+        timedelta(days=14),
+        "How long a manifest stays that no tag, index or subject leads to, after its last push or pull."
+        " 0s: for ever.",
+    )
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What an operator must mend, as (key, sentence)."""
+        found = []
+        if self.wait < timedelta(0):
+            found.append(("wait", "cannot be negative"))
+        if timedelta(0) != self.untagged < timedelta(hours=1):
+            found.append(("untagged", "want 1h or more, or 0s; an index is pushed after its children"))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """The log, on standard error."""
 
@@ -439,12 +555,17 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    scrub: ScrubSettings = field(default_factory=ScrubSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
     uploads: UploadSettings = field(default_factory=UploadSettings)
     manifests: ManifestSettings = field(default_factory=ManifestSettings)
+    repositories: RepositorySettings = field(default_factory=RepositorySettings)
     delete: DeleteSettings = field(default_factory=DeleteSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    jobs: JobSettings = field(default_factory=JobSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 

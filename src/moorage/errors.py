@@ -18,6 +18,8 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       FieldInvalid DocumentTooLarge                              the API's documents
       AccountNameInvalid NameTaken PasswordInvalid PatternInvalid ActionsInvalid LastAdmin
       AccountUnknown GroupUnknown NamespaceUnknown GrantUnknown TokenUnknown     accounts and what they may do
+      CheckFirst                                                 keeping the store
+      JobUnknown JobStateInvalid                                 jobs
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
       HttpsRequired                                                   what is no TLS, where TLS is spoken
       StorageFailed ContentDamaged                                    the disk failed, or had failed
@@ -511,6 +513,18 @@ class TokenUnknown(RegistryError):
     status, code, message = 404, "TOKEN_UNKNOWN", "there is no such token"
 
 
+class JobUnknown(RegistryError):
+    """There is no job of this number, or none that the caller may know of."""
+
+    status, code, message = 404, "JOB_UNKNOWN", "there is no such job"
+
+
+class JobStateInvalid(RegistryError):
+    """The job is in no state in which this can be done."""
+
+    status, code, message = 409, "JOB_STATE_INVALID", "not with the job as it is"
+
+
 class ClaimInvalid(RegistryError):
     """A claim link that was used, has expired, or never was one."""
 
@@ -521,3 +535,9 @@ class LastAdmin(RegistryError):
     """The change would leave no one to administer the registry."""
 
     status, code, message = 409, "LAST_ADMIN", "this would leave no administrator; make another one first"
+
+
+class CheckFirst(RegistryError):
+    """The store is mistrusted, and no one has looked at what is lost since."""
+
+    status, code, message = 409, "CHECK_FIRST", "the store has to be checked first: moorage store check"

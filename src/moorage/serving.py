@@ -1,7 +1,8 @@
 """`moorage serve` as processes: a parent that prepares and watches, workers that answer.
 
 serve -> prepare (app.py) -> the certificate -> the claim, if no one can sign in yet -> listen
--> fork the workers (server/workers.py) -> each opens the registry (app.py) and serves its socket
+-> fork the workers (server/workers.py) -> each opens the registry (app.py) and serves its socket;
+   one more runs jobs (working.py)
 """
 
 import asyncio
@@ -41,8 +42,9 @@ from moorage.server.exchange import head
 from moorage.server.limits import Limits
 from moorage.server.tls import Arrivals, TlsListener, keep_memory
 from moorage.server.worker import Worker
-from moorage.server.workers import Workers, listen
+from moorage.server.workers import Beside, Workers, listen
 from moorage.web.trust import TrustPages
+from moorage.working import work
 
 _BACKLOG = 4096
 _GARBAGE_EVERY = 20_000
@@ -108,6 +110,7 @@ def serve(settings: Settings, greet: Callable[[Started], None]) -> int:
         settings.server.drain.total_seconds(),
         log.warning,
         _chore(tls),
+        Beside(b"moorage-jobs", lambda: work(settings, shared.health)) if settings.jobs.beside else None,
     )
     listen_at = _address_of(sockets[0])
     greet(Started(listen_at, tls is not None, root, claim))

@@ -26,6 +26,7 @@ PACKAGES = {
     "buildah": "buildah",
     "curl": "curl",
     "docker": "docker.io",
+    "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "ip": "iproute2",
     "nginx": "nginx-light",

@@ -1,5 +1,6 @@
 """Debian's Docker: push, pull, delete, mount, and what the server logs of it."""
 
+import json
 import re
 
 from tests.acceptance.registry import DOCKER_MANIFEST, Registry, read_moved_bytes
@@ -129,3 +130,28 @@ def test_an_unknown_image_is_said_to_be_unknown(
 
     assert code != 0
     assert "manifest unknown" in printed or "not found" in printed or "name unknown" in printed
+
+
+def test_a_renamed_repository_is_pulled_by_its_old_name_and_pushed_to_anew(
+    dockerd: Dockerd, registry: Registry, repository: str, layers: list[bytes]
+) -> None:
+    old, new = f"{repository}/old", f"{repository}/new"
+    name = dockerd.load(registry.name(old, "v1"), layers)
+    image_id, digest = dockerd.get_id(name), dockerd.push(name)
+    renaming = ("--request", "PATCH", "--data", json.dumps({"name": new}))
+    assert registry.curl(f"/api/v1/repositories/{old}", *renaming).status == 200
+    dockerd("image", "rm", name)
+
+    for each in (name, registry.name(old, digest), registry.name(new, "v1")):
+        assert f"Digest: {digest}" in dockerd("image", "pull", each)
+        assert dockerd.get_id(each) == image_id
+        dockerd("image", "rm", each)
+
+    dockerd("image", "pull", name)
+    printed = dockerd("image", "push", name)
+    assert f"v1: digest: {digest} " in printed
+    assert "Layer already exists" not in printed
+    assert registry.get_tags(old) == registry.get_tags(new) == ["v1"]
+    assert registry.delete(new, digest) == 202
+    dockerd("image", "rm", name)
+    dockerd("image", "pull", name)

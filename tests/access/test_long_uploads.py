@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from moorage import app
 from moorage.identity.access import rows as access
 from moorage.identity.accounts import rows as accounts
 from moorage.identity.tokens import rows as tokens
-from moorage.lifecycle import sweep
 from tests.access.people import People, basic, bearer
 from tests.content import digest_of
 from tests.inputs.wire import Fields
@@ -152,7 +152,7 @@ def test_a_token_expires_to_the_second(registry: InProcess, people: People, cloc
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether a new key is due is looked at all the time."""
-    monkeypatch.setattr(sweep, "EVERY_S", 0.01)
+    monkeypatch.setattr(app, "_KEEP_EVERY_S", 0.01)
 
 
 def test_a_registry_that_is_never_started_again_replaces_its_keys(

@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from moorage.api.manage.table import TABLE
+from moorage.database import Transaction
+from moorage.records.jobs import rows
 from tests.api.client import ADMIN, PASSWORD, Person, basic, person
 from tests.content import OCI_MANIFEST, digest_of, encode, image
 from tests.registry.in_process import InProcess
@@ -29,6 +31,13 @@ def make_repository(owner: Person) -> str:
     return "/repositories/alice/app"
 
 
+def make_job(tx: Transaction) -> None:
+    """Job 1, done for alice."""
+    job = rows.enqueue(tx, "errand", {}, "alice")
+    rows.take(tx, ["errand"], "a worker", 1000)
+    rows.end(tx, job, "a worker", "done")
+
+
 def make_tag(owner: Person) -> str:
     """A tag that is there, in the form of the paths' ends."""
     name = make_repository(owner).removeprefix("/repositories/")
@@ -42,6 +51,26 @@ def make_tag(owner: Person) -> str:
     return f"{name}?tag=1.0"
 
 
+def make_manifest(owner: Person) -> str:
+    """What the tag points to, by its digest."""
+    name = make_tag(owner).removesuffix("?tag=1.0")
+    found = owner.registry.send(
+        "HEAD", f"/v2/{name}/manifests/1.0", b"", [basic(owner.name, owner.secret or "")]
+    )
+    return f"/manifests/{name}?digest={found['Docker-Content-Digest']}"
+
+
+def make_deletion(owner: Person) -> str:
+    return f"/trash/{owner.do('DELETE', make_manifest(owner))['deletion']}"
+
+
+def make_deleted_repository(owner: Person) -> str:
+    """A repository whose name is free again."""
+    make_repository(owner)
+    deleted = owner.do("DELETE", "/repositories/alice/app")["deletion"]
+    return f"/deleted-repositories/{deleted}"
+
+
 def make_pin(owner: Person) -> str:
     path = f"/pins/{make_tag(owner)}"
     owner.do("PUT", path)
@@ -51,6 +80,11 @@ def make_pin(owner: Person) -> str:
 def make_immutability(owner: Person) -> str:
     made = owner.post("/immutability", scope="alice/fixed", pattern="1.*")
     return f"/immutability/{made['id']}"
+
+
+def make_retention_rule(owner: Person) -> str:
+    made = owner.post("/retention/rules", scope="alice/*", pattern="x", keep_newest=1)
+    return f"/retention/rules/{made['id']}"
 
 
 class Row(NamedTuple):
@@ -89,9 +123,12 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/repositories"): Row(ALL, "/repositories"),
     ("POST", "/repositories"): Row("403 409 403 403 409 403", "/repositories", {"name": "alice/kept"}),
     ("GET", "/repositories/{name...}"): Row("404 200 200 200 200 200", make_repository),
+    ("PATCH", "/repositories/{name...}"): Row(
+        "404 409 403 403 409 403", make_repository, {"name": "alice/kept"}
+    ),
     ("DELETE", "/repositories/{name...}"): Row("404 200 403 403 200 403", make_repository),
     ("GET", "/tags/{name...}"): Row("404 200 200 200 200 200", lambda owner: f"/tags/{make_tag(owner)[:9]}"),
-    ("DELETE", "/tags/{name...}"): Row("404 204 403 403 204 403", lambda owner: f"/tags/{make_tag(owner)}"),
+    ("DELETE", "/tags/{name...}"): Row("404 200 403 403 200 403", lambda owner: f"/tags/{make_tag(owner)}"),
     ("GET", "/history/{name...}"): Row(
         "404 200 200 200 200 200", lambda owner: f"/history/{make_tag(owner)}"
     ),
@@ -108,6 +145,19 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ),
     ("GET", "/immutability/{id}"): Row("404 200 404 200 200 404", make_immutability),
     ("DELETE", "/immutability/{id}"): Row("404 204 404 403 204 404", make_immutability),
+    ("GET", "/retention/plan"): Row("404 200 200 200 200 200", "/retention/plan?scope=alice/kept"),
+    ("DELETE", "/manifests/{name...}"): Row("404 200 403 403 200 403", make_manifest),
+    ("GET", "/trash"): Row(ALL, "/trash"),
+    ("GET", "/trash/{id}"): Row("404 200 200 200 200 200", make_deletion),
+    ("POST", "/trash/{id}/restore"): Row(
+        "404 200 403 403 200 403", lambda owner: f"{make_deletion(owner)}/restore"
+    ),
+    ("DELETE", "/trash/{id}"): Row("404 200 403 403 200 403", make_deletion),
+    ("GET", "/deleted-repositories"): Row(ALL, "/deleted-repositories"),
+    ("POST", "/deleted-repositories/{id}/restore"): Row(
+        "404 200 403 403 200 403", lambda owner: f"{make_deleted_repository(owner)}/restore", {}
+    ),
+    ("DELETE", "/deleted-repositories/{id}"): Row("404 200 403 403 200 403", make_deleted_repository),
     ("GET", "/grants"): Row(ALL, "/grants"),
     ("POST", "/grants"): Row(
         "403 404 403 403 404 403",
@@ -126,6 +176,29 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/access/explain"): Row(
         "404 200 200 200 200 404", "/access/explain?account=alice&action=pull&repository=alice/app"
     ),
+    ("GET", "/jobs"): Row("403 403 403 200 200 403", "/jobs"),
+    ("GET", "/jobs/{id}"): Row("404 200 200 200 200 404", "/jobs/1"),
+    ("POST", "/jobs/{id}/cancel"): Row(ADMINS_ONLY.format(409), "/jobs/1/cancel"),
+    ("POST", "/jobs/{id}/retry"): Row(ADMINS_ONLY.format(409), "/jobs/1/retry"),
+    ("GET", "/garbage"): Row("403 403 403 200 200 403", "/garbage"),
+    ("GET", "/garbage/plan"): Row("403 403 403 200 200 403", "/garbage/plan"),
+    ("POST", "/garbage/runs"): Row(ADMINS_ONLY.format(202), "/garbage/runs"),
+    ("GET", "/store"): Row("403 403 403 200 200 403", "/store"),
+    ("POST", "/store/check"): Row(ADMINS_ONLY.format(202), "/store/check", {}),
+    ("POST", "/store/accept"): Row(ADMINS_ONLY.format(200), "/store/accept"),
+    ("GET", "/store/damaged"): Row("403 403 403 200 200 403", "/store/damaged"),
+    ("GET", "/scrub"): Row("403 403 403 200 200 403", "/scrub"),
+    ("POST", "/scrub"): Row(ADMINS_ONLY.format(202), "/scrub", {"now": True}),
+    ("POST", "/verify"): Row(ADMINS_ONLY.format(202), "/verify", {"repository": "alice/app"}),
+    ("GET", "/backups"): Row("403 403 403 200 200 403", "/backups"),
+    ("POST", "/backups"): Row(ADMINS_ONLY.format(400), "/backups"),
+    ("GET", "/retention/rules"): Row(ALL, "/retention/rules"),
+    ("POST", "/retention/rules"): Row(
+        "400 400 400 400 400 400", "/retention/rules", {"scope": "alice/*", "pattern": "*"}
+    ),
+    ("GET", "/retention/rules/{id}"): Row("404 200 404 200 200 404", make_retention_rule),
+    ("DELETE", "/retention/rules/{id}"): Row("404 204 404 403 204 404", make_retention_rule),
+    ("POST", "/retention/runs"): Row("403 202 403 403 202 403", "/retention/runs", {"scope": "alice/*"}),
     ("GET", "/openapi.json"): Row(ALL, "/openapi.json"),
 }
 
@@ -151,6 +224,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Person]
     admin.post("/groups", name="ops")
     admin.do("PUT", "/groups/ops/members/alice")
     owner.post("/repositories", name="alice/kept")
+    running.loop.run_until_complete(running.db.write(make_job))
     pull = [{"pattern": "*", "actions": ["pull"]}]
     yield {
         "nobody": Person(running, secret=None),

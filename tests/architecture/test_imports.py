@@ -7,13 +7,13 @@ import pytest
 from tests.architecture.source import Module, read_modules
 
 MODULES = read_modules()
-GROUND = ("errors", "config", "clock", "health", "database", "threads")
+GROUND = ("errors", "config", "schedule", "clock", "health", "database", "threads")
 """What stands on nothing else of ours."""
 
 BENEATH = ("identity", "records", "oci", *GROUND)
 """What lies under the registry."""
 
-BELOW = ("oci", "records", "identity", "registry", "lifecycle", *GROUND)
+BELOW = ("oci", "records", "identity", "registry", "lifecycle", "transfer", *GROUND)
 OUTSIDE = (
     "granian",
     "apsw",
@@ -29,6 +29,7 @@ OUTSIDE = (
 
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, ()),
+    "config": ("schedule",),
     "server": (),
     "certificates": GROUND,
     "oci": ("oci", "errors"),
@@ -77,8 +78,9 @@ MAY_IMPORT = {
     "registry.history": ("registry", *BENEATH),
     "registry.trash": ("registry", *BENEATH),
     "lifecycle": ("registry", *BENEATH),
-    "storage": ("registry", "oci", *GROUND),
-    "databases": ("oci", *GROUND),
+    "transfer": ("lifecycle", "registry", *BENEATH),
+    "storage": ("transfer", "lifecycle", "registry", "oci", *GROUND),
+    "databases": ("transfer", "oci", *GROUND),
     "issuers": ("identity.federation", *GROUND),
 }
 """Beside what lies in the same package. Faces and wiring may import all that is here."""
@@ -102,13 +104,24 @@ def test_module_imports_only_what_is_below_it(module: Module) -> None:
     assert [name for name in ours if not name.startswith(allowed)] == []
 
 
+WIRED = {
+    "cli.serve",
+    "cli.backup",
+    "cli.transfer.local",
+    "cli.worker",
+    "cli.manage.local",
+    "serving",
+    "working",
+}
+
+
 @pytest.mark.parametrize(
     "module",
-    [each for each in MODULES if each.name not in {"cli.serve", "cli.manage.local", "serving"}],
+    [each for each in MODULES if each.name not in WIRED],
     ids=lambda each: each.name,
 )
 def test_no_one_but_the_command_line_knows_the_wiring(module: Module) -> None:
-    wiring = ("moorage.app", "moorage.serving")
+    wiring = ("moorage.app", "moorage.serving", "moorage.working")
     assert [name for name in module.imports if name.startswith(wiring)] == []
 
 

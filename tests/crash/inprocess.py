@@ -1,7 +1,6 @@
 """A registry without a socket: the ASGI application of one worker over a data folder, asked in-process."""
 
 import asyncio
-import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -67,17 +66,12 @@ class LocalRegistry:
     async def open(
         cls, data: Path, *, disk_threads: int = 4, uploads: UploadSettings | None = None
     ) -> AsyncIterator[Self]:
-        """Open it, and close it in the end. It does not sweep: another holds the lock for that."""
+        """Open it, and close it in the end. It does not sweep: that is the job worker's."""
         health = Health()
-        sweeper = os.open(data / "sweep.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(sweeper, fcntl.LOCK_EX)
-            async with app.open_registry(
-                settings_of(data, uploads), health, Metrics(1), Attempts(), disk_threads
-            ) as application:
-                yield cls(data, health, application)
-        finally:
-            os.close(sweeper)
+        async with app.open_registry(
+            settings_of(data, uploads), health, Metrics(1), Attempts(), disk_threads
+        ) as application:
+            yield cls(data, health, application)
 
     async def ask(
         self,

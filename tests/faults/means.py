@@ -143,8 +143,24 @@ def small_disk(folder: Path, options: str) -> Iterator[SmallDisk]:
 
 
 def children_of(pid: int) -> list[int]:
-    """The process's children, oldest first."""
+    """The processes that serve requests, oldest first."""
+    return [child for child in _all_children_of(pid) if not _runs_jobs(child)]
+
+
+def job_worker_of(pid: int) -> int | None:
+    """The process beside them that runs jobs, while there is one."""
+    return next((child for child in _all_children_of(pid) if _runs_jobs(child)), None)
+
+
+def _all_children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _runs_jobs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "moorage-jobs"
+    except OSError:
+        return False
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:

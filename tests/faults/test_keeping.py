@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.registry.blobs.second_digest import SecondDigests
 from tests.content import OCI_MANIFEST, digest_of, encode, image, some_bytes
@@ -142,4 +143,7 @@ def test_clock_that_jumps_costs_nothing_that_is_live(
 async def sweep(registry: LocalRegistry) -> None:
     """What a worker does every ten seconds, once."""
     second_digests = SecondDigests(registry.db, registry.store, registry.disk)
-    await Sweep(registry.data / "sweep.lock", registry.db, registry.uploads, second_digests)._sweep()
+    sequence = Sequence(registry.db, registry.data)
+    await Sweep(
+        registry.data / "sweep.lock", registry.db, registry.uploads, second_digests, sequence
+    )._sweep()

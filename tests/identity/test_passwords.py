@@ -94,9 +94,9 @@ async def test_same_password_on_many_connections_is_checked_once(
     checks: list[str] = []
     verify = passwords._verify
 
-    def count(kept: str | None, password: str) -> bool:
+    def count(kept: str | None, password: str, other: str | None) -> bool:
         checks.append(password)
-        return verify(kept, password)
+        return verify(kept, password, other)
 
     monkeypatch.setattr(passwords, "_verify", count)
     async with anyio.create_task_group() as group:

@@ -7,15 +7,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from moorage import app
 from moorage.api.dispatch import Dispatcher
 from moorage.api.metrics import Metrics
 from moorage.config import Bytes, Settings
+from moorage.database import Database
 from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
-from moorage.lifecycle.sweep import Sweep
 from tests.spec.client import Reply
 
 _THREADS = 4
@@ -45,21 +44,19 @@ class InProcess:
         """Start, as after a stop or a crash, and return when what it does by itself is done for now."""
         os.close(app.prepare(self.settings))
         self._held = app.open_registry(self.settings, Health(), Metrics(1), Attempts(), _THREADS)
-        self._dispatch = self.loop.run_until_complete(self._open_and_sweep(self._held))
+        self._dispatch = self.loop.run_until_complete(self._held.__aenter__())
+        self.loop.run_until_complete(self._sweep())
 
-    @staticmethod
-    async def _open_and_sweep(held: AbstractAsyncContextManager[Dispatcher]) -> Dispatcher:
-        swept = asyncio.Event()
-        sweep_once = Sweep._sweep
+    async def _sweep(self) -> None:
+        """What the job worker does at its start."""
+        async with app.open_worker(self.settings, Health()) as work:
+            await work.sweep._sweep()
 
-        async def sweep_and_tell(sweep: Sweep) -> None:
-            await sweep_once(sweep)
-            swept.set()
-
-        with patch.object(Sweep, "_sweep", sweep_and_tell):
-            dispatch = await held.__aenter__()
-            await swept.wait()
-        return dispatch
+    @property
+    def db(self) -> Database:
+        """Its rows."""
+        assert self._dispatch is not None
+        return self._dispatch._services.db
 
     def close(self) -> None:
         """Stop."""

@@ -8,7 +8,7 @@ the route's, so a repository may have any of them in its name.
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,7 +22,8 @@ from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
 from moorage.api.operations import Operations
 from moorage.api.v2 import blobs, lists, manifests, uploads
 from moorage.api.v2.errors import render
-from moorage.api.v2.services import Services
+from moorage.api.v2.following import following
+from moorage.api.v2.services import Answer, Services
 from moorage.errors import (
     Denied,
     DigestInvalid,
@@ -34,8 +35,6 @@ from moorage.errors import (
 )
 from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.registry.blobs.store import FilePart
-
-Answer = Callable[[Services, Request, RepositoryName, str], Awaitable[Reply]]
 
 
 class Endpoint(NamedTuple):
@@ -60,13 +59,13 @@ _PING = {"GET": Endpoint(lists.ping, Needs.CALLER), "HEAD": Endpoint(lists.ping,
 _CATALOG = {"GET": Endpoint(lists.catalog, Needs.CATALOG)}
 _ENDPOINTS = {
     "blob": {
-        "GET": Endpoint(blobs.get, Needs.PULL),
-        "HEAD": Endpoint(blobs.head, Needs.PULL),
+        "GET": Endpoint(following(blobs.get), Needs.PULL),
+        "HEAD": Endpoint(following(blobs.head), Needs.PULL),
         "DELETE": Endpoint(blobs.delete, Needs.DELETE),
     },
     "manifest": {
-        "GET": Endpoint(manifests.get, Needs.PULL),
-        "HEAD": Endpoint(manifests.get, Needs.PULL),
+        "GET": Endpoint(following(manifests.get), Needs.PULL),
+        "HEAD": Endpoint(following(manifests.get), Needs.PULL),
         "PUT": Endpoint(manifests.put, Needs.PUSH),
         "DELETE": Endpoint(manifests.delete, Needs.DELETE),
     },
@@ -77,7 +76,7 @@ _ENDPOINTS = {
         "PUT": Endpoint(uploads.put, Needs.UPLOAD),
         "DELETE": Endpoint(uploads.delete, Needs.UPLOAD),
     },
-    "tags": {"GET": Endpoint(lists.tags, Needs.PULL)},
+    "tags": {"GET": Endpoint(following(lists.tags), Needs.PULL)},
     "referrers": {"GET": Endpoint(lists.referrers, Needs.PULL)},
 }
 

@@ -7,7 +7,7 @@ Each worker adds to a row of its own, without locks or system calls; whichever w
 import bisect
 import mmap
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -86,9 +86,13 @@ class Metrics:
 class RegistryCollector(Collector):
     """The counters of all workers, by worker; Prometheus sums them. The gauges are of the whole registry."""
 
-    def __init__(self, metrics: Metrics, gauges: dict[str, tuple[str, float]]) -> None:
+    def __init__(
+        self, metrics: Metrics, gauges: dict[str, tuple[str, float]], families: Sequence[Metric] = ()
+    ) -> None:
+        """`families`: gauges with labels of their own."""
         self._metrics = metrics
         self._gauges = gauges
+        self._families = families
 
     def collect(self) -> Iterable[Metric]:
         """All families, as prometheus_client renders them."""
@@ -119,6 +123,7 @@ class RegistryCollector(Collector):
         yield from (requests, bytes_in, bytes_out, seconds, plain)
         for name, (help_text, value) in self._gauges.items():
             yield GaugeMetricFamily(name, help_text, value=value)
+        yield from self._families
 
 
 def _add_requests(family: CounterMetricFamily, worker: str, route: int, cells: list[int]) -> None:

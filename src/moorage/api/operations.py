@@ -4,6 +4,7 @@ from typing import Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from moorage.api.exchange import NOSNIFF, Header, Reply, Request
@@ -12,7 +13,12 @@ from moorage.api.metrics import Metrics, RegistryCollector
 from moorage.api.v2.services import Services
 from moorage.errors import MethodNotAllowed, RegistryError, RouteUnknown
 from moorage.health import Health
+from moorage.lifecycle.checking.rows import count_damaged
+from moorage.lifecycle.scrubbing.rows import read_round
+from moorage.lifecycle.store.rows import read_state
 from moorage.oci.names import RepositoryName
+from moorage.records.jobs.alive import has_worker
+from moorage.records.jobs.rows import count as count_jobs
 from moorage.registry.blobs.rows import get_total
 from moorage.registry.uploads.rows import count
 
@@ -98,11 +104,15 @@ class Operations:
             await self._services.db.one("SELECT 1 FROM blob_total")
         except Exception:  # noqa: BLE001 - whatever it is, rows cannot be read
             return _json(503, {"status": "no database"})
+        body = {"status": "ready"}
+        mistrusted = (await read_state(self._services.db)).mistrusted
+        if mistrusted is not None:
+            body["store"] = mistrusted
         try:
             self._services.store.check_writable()
         except RegistryError as refusal:
-            return _json(200, {"status": "ready", "pushes": str(refusal)})
-        return _json(200, {"status": "ready"})
+            body["pushes"] = str(refusal)
+        return _json(200, body)
 
     async def _measured(self) -> Reply:
         """Prometheus text, by worker."""
@@ -115,9 +125,28 @@ class Operations:
                 "0 after a failed fsync, else 1.",
                 float(self._health.failure is None),
             ),
+            "moorage_blobs_damaged": (
+                "Blobs that are 404 until they are pushed again.",
+                await count_damaged(self._services.db),
+            ),
+            "moorage_store_mistrusted": (
+                "1 while no garbage is collected, because rows and files may not belong together.",
+                float((await read_state(self._services.db)).mistrusted is not None),
+            ),
+            "moorage_scrub_finished_seconds": (
+                "When everything was last read again, in seconds since 1970; 0: never.",
+                ((await read_round(self._services.db)).finished_at or 0) / 1000,
+            ),
+            "moorage_job_worker_alive": (
+                "1 while a process runs jobs, else 0.",
+                float(has_worker(self._services.settings.storage.data)),
+            ),
         }
+        jobs = GaugeMetricFamily("moorage_jobs", "Jobs that are remembered.", labels=["kind", "state"])
+        for kind, state, number in await count_jobs(self._services.db):
+            jobs.add_metric([kind, state], number)
         registry = CollectorRegistry()
-        registry.register(RegistryCollector(self._metrics, gauges))
+        registry.register(RegistryCollector(self._metrics, gauges, [jobs]))
         body = generate_latest(registry)
         headers = [
             (b"content-type", CONTENT_TYPE_LATEST.encode()),

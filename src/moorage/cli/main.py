@@ -7,22 +7,28 @@ from typing import TextIO
 
 import typer
 
-from moorage.cli import certificate, config, doctor, name, serve, trust, version
+from moorage.cli import backup, certificate, config, doctor, name, serve, trust, version, worker
 from moorage.cli.manage import (
     access,
     admin,
     apply,
     audit,
+    garbage,
     grants,
     groups,
     immutable,
+    jobs,
     keys,
     namespaces,
     repositories,
+    retention,
+    store,
     tags,
     tokens,
+    trash,
     users,
 )
+from moorage.cli.transfer import exporting, importing
 
 app = typer.Typer(
     name="moorage",
@@ -32,6 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve.serve)
+app.command()(worker.worker)
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(trust.trust)
@@ -45,6 +52,7 @@ app.add_typer(namespaces.app, name="namespace")
 app.add_typer(repositories.app, name="repository")
 app.add_typer(tags.app, name="tags")
 app.add_typer(immutable.app, name="immutable")
+app.add_typer(retention.app, name="retention")
 app.add_typer(grants.app, name="grant")
 app.add_typer(tokens.app, name="token")
 app.add_typer(access.app, name="access")
@@ -52,7 +60,18 @@ access.app.command()(apply.export)
 app.command()(apply.apply)
 app.command()(audit.audit)
 app.add_typer(keys.app, name="key")
+app.command()(trash.delete)
+app.add_typer(trash.app, name="trash")
+app.add_typer(garbage.app, name="gc")
+app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
+app.add_typer(importing.app, name="import")
+app.add_typer(exporting.app, name="export")
+app.add_typer(store.app, name="store")
+app.add_typer(store.scrub_app, name="scrub")
+app.command()(store.verify)
+app.command()(backup.backup)
+app.command()(backup.restore)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What one worker does for all, now and then: expire uploads, compute missing sha512 digests.
+"""What one job worker does for all, now and then: expire uploads, compute missing sha512 digests.
 
 The worker that holds the lock does it; when it dies another takes over.
 """
@@ -13,8 +13,8 @@ import structlog
 from moorage.clock import now_ms
 from moorage.database import Database
 from moorage.errors import RegistryError
-from moorage.identity.tokens.keys import rotate_if_due
 from moorage.identity.tokens.rows import drop_dead_tokens
+from moorage.lifecycle.store.sequence import Sequence
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.uploads.uploading import Uploads
 
@@ -28,11 +28,14 @@ log = structlog.get_logger()
 class Sweep:
     """A background task of a worker: `run` until it is cancelled."""
 
-    def __init__(self, lock: Path, db: Database, uploads: Uploads, second_digests: SecondDigests) -> None:
+    def __init__(
+        self, lock: Path, db: Database, uploads: Uploads, second_digests: SecondDigests, sequence: Sequence
+    ) -> None:
         self._lock = lock
         self._db = db
         self._uploads = uploads
         self._second_digests = second_digests
+        self._sequence = sequence
 
     async def run(self) -> None:
         """Wait to be the one, then sweep for as long as this worker lives."""
@@ -48,10 +51,10 @@ class Sweep:
     async def _sweep(self) -> None:
         """Once. What fails is tried again at the next turn."""
         try:
+            await self._sequence.keep()
             await self._uploads.expire()
             await self._uploads.drop_strays()
             await self._second_digests.compute()
-            await rotate_if_due(self._db)
             await self._db.write(lambda tx: drop_dead_tokens(tx, now_ms() - _DEAD_KEPT_MS, _TOKENS_BATCH))
         except RegistryError as refusal:
             log.warning("sweep_failed", reason=str(refusal))

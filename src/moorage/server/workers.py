@@ -1,7 +1,8 @@
 """Worker processes: forked from one parent, each with a listening socket of its own, replaced when they die.
 
 The sockets are made before the fork and outlive a worker, so a connection that arrives while one is
-being replaced waits in its queue. When the parent dies the workers stop too.
+being replaced waits in its queue. When the parent dies the workers stop too. Beside them there may be one
+process without a socket, for what is no request: however often it dies, the others go on.
 """
 
 import asyncio
@@ -13,18 +14,29 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _BACKLOG = 4096
 _RESPAWN_AFTER_S = 0.2
 _EARLY_S = 2.0
 _EARLY_MAX = 5
+_BESIDE_AGAIN_MAX_S = 30.0
 _KILL_AFTER_S = 5.0
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 
 WorkerMain = Callable[[int, socket.socket], Coroutine[Any, Any, None]]
 """What a worker does, by its number from 0 and with its socket, until it is cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The process beside the workers: its name as `ps` shows it, and what it does until it is cancelled."""
+
+    name: bytes
+    main: Callable[[], Coroutine[Any, Any, None]]
 
 
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
@@ -66,6 +78,7 @@ class Workers:
         drain_s: float,
         said: Callable[..., None],
         chore: Callable[[], None],
+        beside: Beside | None = None,
     ) -> None:
         """`chore` is done by the parent, about once a second; it must not fail, nor take long."""
         self._sockets = sockets
@@ -74,6 +87,10 @@ class Workers:
         self._drain_s = drain_s
         self._said = said
         self._chore = chore
+        self._beside = beside
+        self._beside_index = len(sockets)
+        self._beside_due = float("inf") if beside is None else 0.0
+        self._beside_early_deaths = 0
         self._running: dict[int, tuple[int, float]] = {}
         self._early_deaths = 0
 
@@ -85,10 +102,13 @@ class Workers:
                 self._fork(index)
             while True:
                 self._chore()
+                self._fork_beside()
                 caught = signal.sigtimedwait(_SIGNALS, 1.0)
                 if caught is not None and caught.si_signo != signal.SIGCHLD:
                     return self._stop()
                 for index in self._reap():
+                    if index == self._beside_index:
+                        continue
                     if self._early_deaths >= _EARLY_MAX:
                         self._said("workers_keep_dying", times=self._early_deaths)
                         self._stop()
@@ -101,6 +121,12 @@ class Workers:
                 pass
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+    def _fork_beside(self) -> None:
+        """When it is to be started, or started again."""
+        if time.monotonic() >= self._beside_due:
+            self._beside_due = float("inf")
+            self._fork(self._beside_index)
+
     def _fork(self, index: int) -> None:
         parent = os.getpid()
         pid = os.fork()
@@ -109,7 +135,10 @@ class Workers:
             return
         code = 1
         try:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            libc = ctypes.CDLL(None)
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if index == self._beside_index and self._beside is not None:
+                libc.prctl(_PR_SET_NAME, self._beside.name)
             if os.getppid() == parent:
                 self._serve(index)
                 code = 0
@@ -130,7 +159,7 @@ class Workers:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
         async def until_stopped() -> None:
-            serving = asyncio.ensure_future(self._main(index, self._sockets[index]))
+            serving = asyncio.ensure_future(self._work_of(index))
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
@@ -142,18 +171,34 @@ class Workers:
         loop.run_until_complete(until_stopped())
         loop.close()
 
+    def _work_of(self, index: int) -> Coroutine[Any, Any, None]:
+        if index == self._beside_index and self._beside is not None:
+            return self._beside.main()
+        return self._main(index, self._sockets[index])
+
     def _reap(self) -> list[int]:
-        """Which sockets have lost their worker."""
+        """Which have died, by number."""
         lost = []
         while self._running:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
             index, started = self._running.pop(pid)
-            self._early_deaths = self._early_deaths + 1 if time.monotonic() - started < _EARLY_S else 0
-            self._said("worker_died", pid=pid, status=os.waitstatus_to_exitcode(status))
+            is_early = time.monotonic() - started < _EARLY_S
+            if index == self._beside_index:
+                self._note_beside_died(is_early=is_early)
+            else:
+                self._early_deaths = self._early_deaths + 1 if is_early else 0
+            work = "jobs" if index == self._beside_index else "requests"
+            self._said("worker_died", pid=pid, status=os.waitstatus_to_exitcode(status), work=work)
             lost.append(index)
         return lost
+
+    def _note_beside_died(self, *, is_early: bool) -> None:
+        """Let it be started again: the later, the more often it died at once."""
+        self._beside_early_deaths = self._beside_early_deaths + 1 if is_early else 0
+        wait_s = min(_RESPAWN_AFTER_S * 2**self._beside_early_deaths, _BESIDE_AGAIN_MAX_S)
+        self._beside_due = time.monotonic() + wait_s
 
     def _stop(self) -> int:
         """Ask all to stop, wait for what is under way, kill what stays."""

@@ -2,6 +2,7 @@
 
     DATA/
       moorage.db                      the rows (`databases/`)
+      moorage.sequence                a number by which a database that was put back is known
       uploads/<id>                    a blob on its way in; held by flock while one request writes it
       uploads/<id>.new                the same while it parts from a blob
       blobs/sha256/ab/<hex>.<gen>     a blob; `ab` are the first two digits of <hex>
@@ -37,6 +38,7 @@ _RESERVE_SHARE = 0.05
 _PROBE_EVERY_BYTES = 256 * 1024
 # the kernel keeps what one write brings in blocks as large as it can, and large free blocks are cold memory
 _WRITE_BYTES = 256 * 1024
+_ASIDE_BYTES = 64 * 1024
 
 
 def _refusal(error: OSError) -> RegistryError:
@@ -51,7 +53,8 @@ def _refusal(error: OSError) -> RegistryError:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
+    """What the file system refuses, as a client is told it."""
     try:
         yield
     except OSError as error:
@@ -115,13 +118,27 @@ class FilesystemBlobFile:
         return FilePart(self._fd, offset, length)
 
     def read(self, offset: int, length: int) -> bytes:
-        with _refusals():
+        with refusals():
             piece = os.pread(self._fd, length, offset)
             while len(piece) < length:
                 more = os.pread(self._fd, length - len(piece), offset + len(piece))
                 if not more:
                     raise BlobDamaged("the file ends early")
                 piece += more
+        return piece
+
+    def read_aside(self, offset: int, length: int) -> bytes:
+        with refusals():
+            # no reading ahead: what is in memory is then what others have read
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)
+            absent = [
+                at
+                for at in range(offset, offset + length, _ASIDE_BYTES)
+                if self.part_in_memory(at, min(_ASIDE_BYTES, offset + length - at)) is None
+            ]
+            piece = self.read(offset, length)
+            for at in absent:
+                os.posix_fadvise(self._fd, at, _ASIDE_BYTES, os.POSIX_FADV_DONTNEED)
         return piece
 
     def close(self) -> None:
@@ -149,7 +166,7 @@ class FilesystemUploadFile:
         if self._is_shared:
             self._part_from_blob(self._size)
         rest = memoryview(piece)
-        with _refusals():
+        with refusals():
             # a short write may mean that the disk is full, which the next write will say
             while rest:
                 room = _WRITE_BYTES - self._size % _WRITE_BYTES
@@ -160,11 +177,11 @@ class FilesystemUploadFile:
                 rest = rest[written:]
 
     def read(self, offset: int, length: int) -> bytes:
-        with _refusals():
+        with refusals():
             return os.pread(self._fd, length, offset)
 
     def truncate(self, size: int) -> None:
-        with _refusals():
+        with refusals():
             is_shared = os.fstat(self._fd).st_nlink > 1
             if not is_shared:
                 os.ftruncate(self._fd, size)
@@ -179,7 +196,7 @@ class FilesystemUploadFile:
         A commit that was not recorded has left this file as a blob's too, and another push of the same
         bytes may have made that blob live.
         """
-        with _refusals():
+        with refusals():
             second = self._path.with_name(f"{self._path.name}.new")
             fd = os.open(second, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
@@ -214,16 +231,16 @@ class FilesystemStore:
         self._reserve_bytes = reserve_bytes
         self.root = root
         self.uploads = root / "uploads"
-        self._shards = root / "blobs" / "sha256"
-        self._quarantine = root / "quarantine"
+        self.shards = root / "blobs" / "sha256"
+        self.aside = root / "quarantine"
         self._durable_shards: set[str] = set()
 
     def prepare(self) -> None:
         """Make the folders, durably. Raises StorageFull, StorageFailed, StorageReadOnly, OSError."""
-        for folder in (self.root, self.uploads, self._shards, self._quarantine):
+        for folder in (self.root, self.uploads, self.shards, self.aside):
             self._make(folder.absolute())
         # also those that a start before this one made, and did not live to sync
-        for folder in (self._shards.parent, self.root):
+        for folder in (self.shards.parent, self.root):
             self.sync_folder(folder)
 
     def _make(self, folder: Path) -> None:
@@ -246,11 +263,12 @@ class FilesystemStore:
 
     def open_upload(self, upload_id: str) -> FilesystemUploadFile:
         path = self.uploads / upload_id
-        with _refusals():
+        with refusals():
             try:
                 fd, is_new = os.open(path, os.O_RDWR | os.O_CLOEXEC), False
             except FileNotFoundError:
                 fd, is_new = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), True
+                self.give(path)
         try:
             if _hold(fd, path):
                 return FilesystemUploadFile(fd, path, self, is_new=is_new)
@@ -267,21 +285,21 @@ class FilesystemStore:
             return 0
 
     def discard_upload(self, upload_id: str) -> None:
-        with _refusals():
+        with refusals():
             (self.uploads / upload_id).unlink(missing_ok=True)
 
     def list_old_uploads(self, age_s: float) -> list[str]:
         before = time.time() - age_s
-        with _refusals():
+        with refusals():
             return [entry.name for entry in os.scandir(self.uploads) if entry.stat().st_mtime < before]
 
     def commit(self, upload_id: str, digest: Digest, generation: int) -> None:
         # Under a second name, which is then renamed: the upload keeps its own, and with it its lock,
         # until its row is gone. Whoever asks meanwhile finds it; after a crash it can be closed again.
-        target = self._path(digest, generation)
+        target = self.path_of(digest, generation)
         second = target.with_name(f"{upload_id}.tmp")
-        with _refusals():
-            self._make_shard(target.parent)
+        with refusals():
+            self.make_shard(target.parent)
             second.unlink(missing_ok=True)
             second.hardlink_to(self.uploads / upload_id)
             try:
@@ -291,7 +309,7 @@ class FilesystemStore:
                 second.unlink(missing_ok=True)
         self.sync_folder(target.parent)
 
-    def _make_shard(self, shard: Path) -> None:
+    def make_shard(self, shard: Path) -> None:
         """Make a shard folder, durably, unless this process has done so.
 
         One that is there already may be another's who has yet to sync it, or died before.
@@ -299,11 +317,12 @@ class FilesystemStore:
         if shard.name in self._durable_shards:
             return
         shard.mkdir(mode=0o700, exist_ok=True)
-        self.sync_folder(self._shards)
+        self.give(shard)
+        self.sync_folder(self.shards)
         self._durable_shards.add(shard.name)
 
     def open_blob(self, digest: Digest, generation: int) -> FilesystemBlobFile | None:
-        with _refusals():
+        with refusals():
             try:
                 return FilesystemBlobFile(
                     os.open(self._path_text(digest, generation), os.O_RDONLY | os.O_CLOEXEC)
@@ -320,18 +339,18 @@ class FilesystemStore:
     def remove_blobs(self, blobs: Iterable[tuple[Digest, int]]) -> None:
         shards = set()
         for digest, generation in blobs:
-            path = self._path(digest, generation)
-            with _refusals(), suppress(FileNotFoundError):
+            path = self.path_of(digest, generation)
+            with refusals(), suppress(FileNotFoundError):
                 path.unlink()
                 shards.add(path.parent)
         for shard in shards:
             self.sync_folder(shard)
 
     def quarantine(self, digest: Digest, generation: int) -> None:
-        path = self._path(digest, generation)
-        with _refusals():
+        path = self.path_of(digest, generation)
+        with refusals():
             try:
-                os.rename(path, self._quarantine / path.name)  # noqa: PTH104 - beside its fsyncs
+                os.rename(path, self.aside / path.name)  # noqa: PTH104 - beside its fsyncs
             except FileNotFoundError:
                 return
         self.sync_folder(path.parent)
@@ -348,17 +367,28 @@ class FilesystemStore:
 
     def sync_folder(self, folder: Path) -> None:
         """Make a folder's entries durable."""
-        with _refusals():
+        with refusals():
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self.sync(fd)
         finally:
             os.close(fd)
 
-    def _path(self, digest: Digest, generation: int) -> Path:
+    @property
+    def owner(self) -> int:
+        """The user for whom the folder is, whoever works on it now."""
+        return self.root.stat().st_uid
+
+    def give(self, path: Path) -> None:
+        """What root makes in a folder of somebody else's shall be theirs: they serve it."""
+        if os.geteuid() == 0 and (stat := self.root.stat()).st_uid:
+            os.chown(path, stat.st_uid, stat.st_gid)
+
+    def path_of(self, digest: Digest, generation: int) -> Path:
+        """Where a blob's file lies, or would."""
         return Path(self._path_text(digest, generation))
 
     def _path_text(self, digest: Digest, generation: int) -> str:
         # text, not Path: this is on the way of every pull
         encoded = encoded_of(digest)
-        return f"{self._shards}/{encoded[:2]}/{encoded}.{generation}"
+        return f"{self.shards}/{encoded[:2]}/{encoded}.{generation}"

@@ -8,10 +8,17 @@ from msgspec import Struct
 from moorage.api.manage.documents import NamePage, Page, Repository, page, time_of
 from moorage.api.manage.routes import Ask, NoQuery
 from moorage.api.v2.lists import list_pullable
-from moorage.errors import NameInvalid, NameUnknown, Unsupported
+from moorage.errors import Denied, NameInvalid, NameUnknown, Unsupported
+from moorage.identity.managing.grants import may_administer
+from moorage.lifecycle.renaming import rename_repository
 from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.registry.repositories.creating import create_repository
-from moorage.registry.repositories.rows import DeletedRepository, read_repository
+from moorage.registry.repositories.rows import (
+    DeletedRepository,
+    get_repository,
+    list_aliases,
+    read_repository,
+)
 from moorage.registry.trash.repositories import delete_repository
 
 
@@ -21,11 +28,25 @@ class ListedRepository(Struct, frozen=True):
     name: str
 
 
+class OldName(Struct, frozen=True):
+    """A name that a repository had, by which it can be pulled from until then."""
+
+    name: str
+    until: datetime
+
+
 class RepositoryReply(Struct, frozen=True):
     """A repository."""
 
     name: str
     created_at: datetime
+    old_names: list[OldName]
+
+
+class RepositoryChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a repository is to be called."""
+
+    name: Repository
 
 
 class NewRepository(Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +72,17 @@ async def create(ask: Ask[NewRepository, NoQuery]) -> RepositoryReply:
 async def get(ask: Ask[None, NoQuery]) -> RepositoryReply:
     """One repository."""
     return await _show(ask, await check_seen(ask))
+
+
+async def rename(ask: Ask[RepositoryChange, NoQuery]) -> RepositoryReply:
+    """Give a repository another name."""
+    db, caller = ask.services.db, ask.caller
+    name, renamed = await check_seen(ask), check_name(ask.body.name)
+    for each in (name, renamed):
+        if not await may_administer(db, caller, each):
+            raise Denied(reason=f"{caller.name} may not administer {each}")
+    await rename_repository(db, name, renamed, ask.services.settings.repositories.old_names, ask.actor)
+    return await _show(ask, renamed)
 
 
 class DeletedRepositoryReply(Struct, frozen=True):
@@ -97,11 +129,13 @@ async def check_seen(ask: Ask[Any, Any]) -> RepositoryName:
     return name
 
 
-async def _show(
-    ask: Ask[NewRepository, NoQuery] | Ask[None, NoQuery], name: RepositoryName
-) -> RepositoryReply:
-    found = await read_repository(ask.services.db, name)
-    return RepositoryReply(found.name, time_of(found.created_at))
+async def _show(ask: Ask[Any, NoQuery], name: RepositoryName) -> RepositoryReply:
+    db = ask.services.db
+    found = await read_repository(db, name)
+    had = await list_aliases(db, await get_repository(db, name))
+    return RepositoryReply(
+        found.name, time_of(found.created_at), [OldName(each.name, time_of(each.until)) for each in had]
+    )
 
 
 def check_name(text: str) -> RepositoryName:

@@ -3,20 +3,28 @@
 from functools import cache
 from typing import Any, Final
 
+from moorage.api.deletions import DeletedReply
 from moorage.api.gate import Needs
 from moorage.api.manage import (
     access,
     accounts,
     audit,
+    backups,
+    garbage,
     grants,
     groups,
+    jobs,
     keys,
     namespaces,
     repositories,
+    retention,
+    store,
     tokens,
+    trash,
     whoami,
 )
 from moorage.api.manage.documents import IdPage, NamePage, Page
+from moorage.api.manage.jobs import JobReply
 from moorage.api.manage.openapi import describe
 from moorage.api.manage.routes import Ask, NoQuery, Route
 from moorage.api.manage.tag_table import TAGS
@@ -257,12 +265,107 @@ _REPOSITORIES = (
         "One repository. Its slashes may be sent as they are.",
     ),
     Route(
+        "PATCH",
+        "/repositories/{name...}",
+        repositories.rename,
+        Needs.ACCOUNT,
+        repositories.RepositoryReply,
+        "Give a repository another name; one has `admin` on both.",
+        body=repositories.RepositoryChange,
+    ),
+    Route(
         "DELETE",
         "/repositories/{name...}",
         repositories.delete,
         Needs.ACCOUNT,
         repositories.DeletedRepositoryReply,
         "Put a repository, of which one has `delete`, and all that is in it into the trash.",
+    ),
+)
+
+_TRASH = (
+    Route(
+        "DELETE",
+        "/manifests/{name...}",
+        trash.delete,
+        Needs.ACCOUNT,
+        DeletedReply,
+        "Put a manifest, its tags and what only it needs into the trash, as one has `delete`.",
+        query=trash.ByDigest,
+    ),
+    Route(
+        "GET",
+        "/trash",
+        trash.list_all,
+        Needs.ACCOUNT,
+        Page[trash.DeletionReply],
+        "What was deleted of repositories that one may pull from, and can be restored.",
+        query=trash.TrashPage,
+    ),
+    Route("GET", "/trash/{id}", trash.get, Needs.ACCOUNT, trash.DeletionReply, "One deletion."),
+    Route(
+        "POST",
+        "/trash/{id}/restore",
+        trash.restore,
+        Needs.ACCOUNT,
+        trash.RestoredReply,
+        "Serve again what was deleted of a repository of which one has `push`, with its tags.",
+    ),
+    Route(
+        "DELETE",
+        "/trash/{id}",
+        trash.purge,
+        Needs.ACCOUNT,
+        trash.DeletionReply,
+        "End a deletion's time in the trash, in a repository of which one has `delete`.",
+    ),
+    Route(
+        "GET",
+        "/deleted-repositories",
+        trash.list_repositories,
+        Needs.ACCOUNT,
+        Page[repositories.DeletedRepositoryReply],
+        "Deleted repositories that one could pull from.",
+        query=trash.DeletedPage,
+    ),
+    Route(
+        "POST",
+        "/deleted-repositories/{id}/restore",
+        trash.restore_whole,
+        Needs.ACCOUNT,
+        trash.RestoredRepositoryReply,
+        "Serve a deleted repository again, for which one has `push`.",
+        body=trash.RepositoryRestoration,
+    ),
+    Route(
+        "DELETE",
+        "/deleted-repositories/{id}",
+        trash.purge_whole,
+        Needs.ACCOUNT,
+        repositories.DeletedRepositoryReply,
+        "End a deleted repository's time in the trash.",
+    ),
+)
+
+_GARBAGE = (
+    Route("GET", "/garbage", garbage.show, Needs.AUDITOR, garbage.StatusReply, "What the store holds."),
+    Route(
+        "GET",
+        "/garbage/plan",
+        garbage.plan,
+        Needs.AUDITOR,
+        garbage.PlanReply,
+        "What of it goes when.",
+        query=garbage.PlanPage,
+    ),
+    Route(
+        "POST",
+        "/garbage/runs",
+        garbage.run,
+        Needs.ADMIN,
+        JobReply,
+        "Collect what is garbage by now.",
+        status=202,
     ),
 )
 
@@ -298,6 +401,122 @@ _RECORDS = (
 )
 
 
+_JOBS = (
+    Route(
+        "GET",
+        "/jobs",
+        jobs.list_all,
+        Needs.AUDITOR,
+        Page[jobs.JobReply],
+        "Work that was asked for, the newest first: waiting, under way, ended.",
+        query=jobs.JobPage,
+    ),
+    Route(
+        "GET",
+        "/jobs/{id}",
+        jobs.get,
+        Needs.ACCOUNT,
+        jobs.JobReply,
+        "One job: that one asked for, or as an auditor any.",
+    ),
+    Route(
+        "POST",
+        "/jobs/{id}/cancel",
+        jobs.cancel,
+        Needs.ADMIN,
+        jobs.JobReply,
+        "Have a job stop: at once if it waits, else within a second or two.",
+    ),
+    Route(
+        "POST",
+        "/jobs/{id}/retry",
+        jobs.retry,
+        Needs.ADMIN,
+        jobs.JobReply,
+        "Have a job that failed or was cancelled tried again.",
+    ),
+)
+
+
+_STORE = (
+    Route(
+        "GET",
+        "/store",
+        store.show,
+        Needs.AUDITOR,
+        store.StoreReply,
+        "Whether rows and files belong together: what the last check found, and what is mistrusted.",
+    ),
+    Route(
+        "POST",
+        "/store/check",
+        store.check,
+        Needs.ADMIN,
+        JobReply,
+        "Compare rows and files both ways, as a job. What no row names is put aside a day later.",
+        status=202,
+        body=store.CheckOrder,
+    ),
+    Route(
+        "POST",
+        "/store/accept",
+        store.accept,
+        Needs.ADMIN,
+        store.StoreReply,
+        "Trust the store again after a check, whatever is lost; garbage is collected again.",
+    ),
+    Route(
+        "GET",
+        "/store/damaged",
+        store.list_damaged,
+        Needs.AUDITOR,
+        Page[store.DamagedReply],
+        "Blobs that are gone or were wrong, and the images to push again.",
+        query=store.DamagedPage,
+    ),
+    Route(
+        "GET", "/scrub", store.show_scrub, Needs.AUDITOR, store.ScrubReply, "How far the reading of all is."
+    ),
+    Route(
+        "POST",
+        "/scrub",
+        store.scrub,
+        Needs.ADMIN,
+        JobReply,
+        "Read everything again and compare it with its digest, as a job.",
+        status=202,
+        body=store.ScrubOrder,
+    ),
+    Route(
+        "POST",
+        "/verify",
+        store.verify,
+        Needs.ADMIN,
+        JobReply,
+        "Read one image again, end to end, as a job.",
+        status=202,
+        body=store.VerifyOrder,
+    ),
+    Route(
+        "GET",
+        "/backups",
+        backups.list_all,
+        Needs.AUDITOR,
+        backups.BackupsReply,
+        "The backups in backup.folder.",
+    ),
+    Route(
+        "POST",
+        "/backups",
+        backups.make,
+        Needs.ADMIN,
+        JobReply,
+        "Make a backup into backup.folder, as a job.",
+        status=202,
+    ),
+)
+
+
 async def show_document(ask: Ask[None, NoQuery]) -> dict[str, Any]:  # noqa: ARG001 - asked by anyone
     """What the API is, for programs."""
     return _describe_all()
@@ -317,6 +536,11 @@ TABLE: Final = (
     *TAGS,
     *_GRANTS,
     *_TOKENS,
+    *_TRASH,
+    *_GARBAGE,
     *_RECORDS,
+    *retention.ROUTES,
+    *_JOBS,
+    *_STORE,
     Route("GET", "/openapi.json", show_document, Needs.NOTHING, dict[str, Any], "This document."),
 )

@@ -10,6 +10,7 @@ import re
 import msgspec
 
 from moorage.api.exchange import API_VERSION, NOSNIFF, Header, Reply, Request
+from moorage.api.v2.following import find_new_name
 from moorage.api.v2.locations import next_link
 from moorage.api.v2.paging import PAGE_MAX, Page, parse_page
 from moorage.api.v2.services import Services
@@ -100,6 +101,10 @@ async def referrers(services: Services, request: Request, name: RepositoryName, 
         shown, has_more = await list_referrers(
             services.db, name, subject, types, after, page.limit, REFERRERS_PAGE_MAX_BYTES
         )
+    if not shown and page.limit and not after:
+        renamed = await find_new_name(services, request, name)
+        if renamed is not None:
+            return await referrers(services, request, renamed, reference)
     headers: list[Header] = []
     if has_more:
         path = f"/v2/{name}/referrers/{subject}"

@@ -50,7 +50,7 @@ async def get(services: Services, request: Request, name: RepositoryName, refere
     """The stored bytes with the stored type; `Accept` never makes them anything else."""
     if ":" in reference:
         parse_digest(reference)
-    stored = await get_manifest(services.db, name, reference)
+    stored = await get_manifest(services.db, name, reference, is_wanted=request.method != "HEAD")
     services.pulls.count(name, stored.sha256 if ":" in reference else reference)
     headers = _headers(stored)
     if_none_match = request.header(b"if-none-match")

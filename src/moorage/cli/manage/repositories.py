@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from moorage.cli.manage.session import Session, managing
+from moorage.cli.manage.showing import shown
 
 app = typer.Typer(help="Repositories. The first push makes one, too.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As team/app.", show_default=False)]
@@ -32,6 +33,20 @@ def list_all(session: Session) -> None:
 def show(session: Session, name: NameArgument) -> None:
     """Show a repository."""
     session.show.facts(session.client.get("repositories", *name.split("/")))
+
+
+@app.command()
+@managing
+def rename(
+    session: Session,
+    name: NameArgument,
+    renamed: Annotated[str, typer.Argument(metavar="NEW", help="As team/app.", show_default=False)],
+) -> None:
+    """Give a repository another name. For a while images can be pulled by the old one too."""
+    made = session.client.patch("repositories", *name.split("/"), body={"name": renamed})
+    until = next((shown(each["until"]) for each in made["old_names"] if each["name"] == name), None)
+    told = f"; until {until} it can be pulled from by the old name too" if until else ""
+    session.show.done(f"The repository {name} is {renamed} now{told}.", made)
 
 
 @app.command()

@@ -13,7 +13,7 @@ import typer
 
 from moorage.cli.manage.asking import ask_password
 from moorage.cli.manage.client import Client, Refused, Unreachable
-from moorage.cli.manage.local import open_folder
+from moorage.cli.manage.local import JobRunner, open_folder
 from moorage.cli.manage.remote import authorization, explain, reach, read_address
 from moorage.cli.manage.showing import Show
 from moorage.cli.settings import ConfigOption, DataOption, load_or_exit
@@ -67,6 +67,8 @@ class Session:
 
     client: Client
     show: Show
+    run_job: JobRunner | None = None
+    """How to have jobs done on a data folder; None over the network, where a worker does them."""
 
 
 def _options(
@@ -87,15 +89,16 @@ def _options(
     if registry and data:
         raise typer.BadParameter("give --data or --registry, not both")
     with ExitStack() as stack:
-        credentials = None
+        credentials, run_job = None, None
         if address:
             password = None if user is None else ask_password(user)
             credentials = authorization(read_token(token_file), user, password)
             send = reach(read_address(address), credentials, ca)
         else:
-            send = stack.enter_context(open_folder(load_or_exit(config, data=data)))
+            folder = stack.enter_context(open_folder(load_or_exit(config, data=data)))
+            send, run_job = folder.send, folder.run_job
         try:
-            yield Session(Client(send), Show(as_json=as_json))
+            yield Session(Client(send), Show(as_json=as_json), run_job)
         except Refused as refusal:
             if not address:
                 raise

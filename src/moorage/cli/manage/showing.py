@@ -8,6 +8,8 @@ from typing import Any
 import typer
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP = 1024
 _WIDE = 10_000
 """Columns of a pipe: nothing in it is folded."""
 
@@ -46,6 +48,14 @@ class Show:
     def json(value: object) -> None:
         """A value as JSON."""
         typer.echo(json.dumps(value, indent=2))
+
+
+def shown_bytes(number: int) -> str:
+    """A size as a person reads it."""
+    size, index = float(number), 0
+    while size >= _STEP and index < len(_UNITS) - 1:
+        size, index = size / _STEP, index + 1
+    return f"{number} B" if index == 0 else f"{size:.1f} {_UNITS[index]}"
 
 
 def _print(rows: Sequence[Sequence[str]], headings: Sequence[str] = ()) -> None:

@@ -103,7 +103,8 @@ CREATE TABLE immutability_rule (
 CREATE INDEX immutability_rule_wide ON immutability_rule (id)
     WHERE instr(scope, '*') > 0 AND (instr(scope, '/') = 0 OR instr(scope, '*') < instr(scope, '/'));
 
--- Which tags that match `pattern` are kept; the others go to the trash. NULL: says nothing of it.
+-- Which tags that match `pattern` are kept; the others go to the trash. NULL: says nothing of it. Until
+-- `in_effect_from` it keeps what it keeps, and takes nothing.
 CREATE TABLE retention_rule (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     scope         TEXT    NOT NULL,
@@ -112,9 +113,46 @@ CREATE TABLE retention_rule (
     newest_by     TEXT    NOT NULL DEFAULT 'time' CHECK (newest_by IN ('time', 'version')),
     keep_pushed_ms INTEGER,
     keep_pulled_ms INTEGER,
+    in_effect_from INTEGER NOT NULL,
     created_at    INTEGER NOT NULL,
-    created_by    TEXT    NOT NULL
+    created_by    TEXT    NOT NULL,
+    CHECK (coalesce(keep_newest, keep_pushed_ms, keep_pulled_ms) IS NOT NULL)
 );
+
+-- From when on pulls are known of: one before is nowhere written.
+CREATE TABLE pull_counting (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    since       INTEGER NOT NULL
+);
+INSERT INTO pull_counting (id, since) VALUES (1, unixepoch() * 1000);
+
+-- Manifests that no tag points to, and since when: whatever makes, moves, deletes or restores them, what is
+-- untagged is found without a look at the rest. An index's children are here until someone looks. It names
+-- rows that may be gone.
+CREATE TABLE untagged (
+    manifest    INTEGER PRIMARY KEY,
+    since       INTEGER NOT NULL
+);
+CREATE INDEX untagged_by_time ON untagged (since);
+INSERT INTO untagged (manifest, since) SELECT id, unixepoch() * 1000 FROM manifest
+    WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = manifest.id);
+CREATE TRIGGER manifest_is_untagged AFTER INSERT ON manifest
+    BEGIN INSERT OR REPLACE INTO untagged VALUES (NEW.id, NEW.pushed_at); END;
+CREATE TRIGGER tag_is_made AFTER INSERT ON tag
+    BEGIN DELETE FROM untagged WHERE manifest = NEW.manifest; END;
+CREATE TRIGGER tag_is_moved AFTER UPDATE OF manifest ON tag WHEN OLD.manifest <> NEW.manifest BEGIN
+    DELETE FROM untagged WHERE manifest = NEW.manifest;
+    INSERT OR REPLACE INTO untagged SELECT OLD.manifest, unixepoch() * 1000
+        WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest);
+END;
+CREATE TRIGGER tag_is_deleted AFTER DELETE ON tag
+    BEGIN INSERT OR REPLACE INTO untagged SELECT OLD.manifest, unixepoch() * 1000
+        WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest); END;
+CREATE TRIGGER manifest_leaves_trash AFTER DELETE ON trash
+    BEGIN INSERT OR REPLACE INTO untagged SELECT id, unixepoch() * 1000 FROM manifest
+        WHERE id = OLD.manifest AND NOT EXISTS (SELECT 1 FROM tag WHERE manifest = OLD.manifest); END;
+CREATE TRIGGER manifest_is_gone AFTER DELETE ON manifest
+    BEGIN DELETE FROM untagged WHERE manifest = OLD.id; END;
 
 -- By what is pointed at, then by where from: whether anything anywhere needs a blob is one look. `repository` is
 -- its manifest's and checked there: a check of its own would look through all edges whenever a repository goes.
@@ -152,6 +190,9 @@ UPDATE blob_total SET
     bytes = (SELECT coalesce(sum(size), 0) FROM blob WHERE state = 'live'),
     disk_bytes = (SELECT coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM blob WHERE state = 'live');
 
+-- Who has a password as another registry hashed it, until they first sign in.
+CREATE INDEX account_by_bcrypt ON account (id) WHERE password LIKE '$2%';
+
 -- While one of these is not over, nothing is taken from the disk: a backup is being made.
 CREATE TABLE garbage_pause (
     holder      TEXT    NOT NULL PRIMARY KEY,
@@ -159,13 +200,17 @@ CREATE TABLE garbage_pause (
 ) WITHOUT ROWID;
 
 -- One row. `sequence` is also written to a file beside the database: a database that was put back knows a lower
--- one. `mistrusted` says why no garbage is collected until an operator has looked. `clock` is what time it was
--- when the machine had been up for `uptime` in its `boot`: no jump of the clock hastens an end. Since an uptime
--- of `ahead_since` the machine's clock has been so much ahead of it.
+-- one. `mistrusted` says why no garbage is collected until an operator has looked. `report` is what the last
+-- check found, as JSON; a check that was begun when nothing was mistrusted yet does not count as a look.
+-- `clock` is what time it was when the machine had been up for `uptime` in its `boot`: no jump of the clock
+-- hastens an end. Since an uptime of `ahead_since` the machine's clock has been so much ahead of it.
 CREATE TABLE store_state (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     sequence    INTEGER NOT NULL,
     mistrusted  TEXT,
+    mistrusted_at INTEGER,
+    checked_at  INTEGER,
+    report      TEXT,
     clock       INTEGER NOT NULL DEFAULT 0,
     uptime      INTEGER NOT NULL DEFAULT 0,
     boot        TEXT    NOT NULL DEFAULT '',
@@ -174,7 +219,13 @@ CREATE TABLE store_state (
 );
 INSERT INTO store_state (id, sequence) VALUES (1, 0);
 
--- How far the reading of everything has come: blobs by digest, then manifests by row.
+-- A file among the blobs that no row names, and when a check first found it so: none is put aside before a day.
+CREATE TABLE stray_file (
+    name        TEXT    NOT NULL PRIMARY KEY,
+    found_at    INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- How far the reading of everything has come: blobs by digest, then manifests by row. Urgent: someone waits.
 CREATE TABLE scrub (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     started_at    INTEGER,
@@ -184,7 +235,8 @@ CREATE TABLE scrub (
     blobs         INTEGER NOT NULL DEFAULT 0,
     bytes         INTEGER NOT NULL DEFAULT 0,
     manifests     INTEGER NOT NULL DEFAULT 0,
-    damaged       INTEGER NOT NULL DEFAULT 0
+    damaged       INTEGER NOT NULL DEFAULT 0,
+    is_urgent     INTEGER NOT NULL DEFAULT 0 CHECK (is_urgent IN (0, 1))
 );
 INSERT INTO scrub (id) VALUES (1);
 

@@ -107,6 +107,20 @@ async def find_password(db: Database, name: str) -> tuple[Account | None, str | 
     return (await find_account(db, name), row[0]) if row else (None, None)
 
 
+async def find_bcrypt_hash(db: Database) -> str | None:
+    """A hash that another registry has made, while there is one."""
+    row = await db.one("SELECT password FROM account WHERE password LIKE '$2%' LIMIT 1")
+    return None if row is None else str(row[0])
+
+
+def replace_hash(tx: Transaction, account_id: int, before: str, after: str) -> bool:
+    """Keep the same password by another hash; False when it was changed meanwhile."""
+    changed = tx.run(
+        "UPDATE account SET password = ? WHERE id = ? AND password = ?", (after, account_id, before)
+    )
+    return bool(changed)
+
+
 async def list_accounts(db: Database, after: str, limit: int) -> list[Account]:
     """At most `limit` accounts bytewise after `after`, in order of their names."""
     rows = await db.all(f"{_ACCOUNT} WHERE name > ? ORDER BY name LIMIT ?", (after, limit))

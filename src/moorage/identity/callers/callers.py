@@ -11,13 +11,19 @@ import structlog
 
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
-from moorage.errors import BearerInvalid, CredentialsInvalid, PasswordRefused, TooManySignIns
+from moorage.errors import BearerInvalid, CredentialsInvalid, PasswordRefused, RegistryError, TooManySignIns
 from moorage.identity.access import rows as access_rows
 from moorage.identity.access.deciding import Action, Decision, Granted, Namespace, Subject, decide
 from moorage.identity.access.patterns import namespace_of
 from moorage.identity.accounts.attempts import Attempts, Means
-from moorage.identity.accounts.passwords import Passwords
-from moorage.identity.accounts.rows import Account, find_account_by_id, find_password
+from moorage.identity.accounts.passwords import Passwords, is_bcrypt
+from moorage.identity.accounts.rows import (
+    Account,
+    find_account_by_id,
+    find_bcrypt_hash,
+    find_password,
+    replace_hash,
+)
 from moorage.identity.callers.caller import FOREVER_MS, Caller
 from moorage.identity.tokens import rows as token_rows
 from moorage.identity.tokens.bearer import Bearer, KeyRing
@@ -98,16 +104,27 @@ class Callers:
         is_known = kept is not None and self._passwords.is_known(name, secret, kept)
         if not is_known:
             self._check_wait("password", name, address)
-            is_right = await self._passwords.is_right(name, secret, kept)
+            other = await find_bcrypt_hash(self._db)
+            is_right = await self._passwords.is_right(name, secret, kept, other)
             # the account as it is after the check: it may have been changed meanwhile
             account, kept_now = await find_password(self._db, name)
             if not is_right or kept_now != kept or account is None or account.is_disabled:
                 raise await self._refused("password", name, address)
             await record_apart(self._db, Actor(name, address), "sign-in", "registry", "allowed")
+            if kept is not None and is_bcrypt(kept):
+                await self._hash_again(account, secret, kept)
         if account is None or account.is_disabled:
             raise CredentialsInvalid
         self._attempts.succeeded("password", name, address)
         return await self._caller("basic", account, address)
+
+    async def _hash_again(self, account: Account, secret: str, kept: str) -> None:
+        """Keep a password as all others are, now that it is known. What fails is done at the next sign-in."""
+        after = await self._passwords.hash_again(secret)
+        try:
+            await self._db.write(lambda tx: replace_hash(tx, account.id, kept, after))
+        except RegistryError as refusal:
+            log.warning("password_not_hashed_again", account=account.name, reason=str(refusal))
 
     async def _by_token(self, name: str | None, secret: str, address: str) -> Caller:
         token = await self.read_token(name, secret, address)

@@ -46,7 +46,7 @@ async def create_account(
         if not is_first and caller.means == "open":
             # let in by another worker a moment before the first account was made
             raise Denied(reason="there are accounts now: sign in")
-        return _insert(tx, actor, name, kind, "admin" if is_first else role, kept, description)
+        return insert(tx, actor, name, kind, "admin" if is_first else role, kept, description)
 
     return await db.write(work)
 
@@ -86,14 +86,18 @@ async def create_first_admin(
             raise Denied(reason="there are accounts: an administrator makes others")
         if claim is not None and not rows.take_claim(tx, claim):
             raise ClaimInvalid
-        return _insert(tx, actor, name, "person", "admin", kept, "")
+        return insert(tx, actor, name, "person", "admin", kept, "")
 
     return await db.write(work)
 
 
-def _insert(
+def insert(
     tx: Transaction, actor: Actor, name: str, kind: Kind, role: Role, password: str | None, description: str
 ) -> Account:
+    """Make an account, of a person with the namespace of that name. `password` is a hash.
+
+    Raises AccountNameInvalid (400), NameTaken (409).
+    """
     made = rows.insert_account(
         tx, name, actor.name, kind=kind, role=role, password=password, description=description
     )

@@ -1,6 +1,6 @@
 """The tables `blob`, `blob_total`, `repository_blob` and `lease`; see also `lifecycle/garbage/rows.py`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -221,6 +221,27 @@ def find_held(tx: Transaction, repository_id: int, digests: Iterable[Digest]) ->
     return held
 
 
+async def read_held(db: Database, repository: RepositoryName, digests: Sequence[Digest]) -> set[Digest]:
+    """Which of these digests, of either algorithm, this repository holds live blobs of."""
+    held: set[Digest] = set()
+    for start in range(0, len(digests), _ASKED_AT_ONCE):
+        some = digests[start : start + _ASKED_AT_ONCE]
+        for column, algorithm in (("l.digest", SHA256), ("b.sha512", SHA512)):
+            of_algorithm = [digest for digest in some if algorithm_of(digest) == algorithm]
+            if not of_algorithm:
+                continue
+            rows = await db.all(
+                f"""
+                SELECT {column} FROM repository r JOIN repository_blob l ON l.repository = r.id
+                JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+                WHERE r.name = ? AND {column} IN ({", ".join("?" * len(of_algorithm))})
+                """,
+                (repository, *of_algorithm),
+            )
+            held |= {Digest(row[0]) for row in rows}
+    return held
+
+
 def forget_arrival(tx: Transaction, repository_id: int, digest: Digest) -> None:
     """A manifest has named this blob: what comes after is counted anew."""
     tx.run(
@@ -304,6 +325,16 @@ def _retired_generation(tx: Transaction) -> int:
     return int(row[0])
 
 
+async def list_live(db: Database, after: str, limit: int) -> list[Blob]:
+    """At most `limit` live blobs, in the order of their digests."""
+    rows = await db.all(
+        "SELECT digest, sha512, size, generation FROM blob WHERE state = 'live' AND digest > ?"
+        " ORDER BY digest LIMIT ?",
+        (after, limit),
+    )
+    return [blob_of(row) for row in rows]
+
+
 async def find_without_sha512(db: Database, after: str, limit: int) -> list[Blob]:
     """Live blobs that cannot be found by their sha512 digest yet, in the order of their digests."""
     rows = await db.all(
@@ -338,3 +369,12 @@ async def get_total(db: Database) -> tuple[int, int]:
     row = await db.one("SELECT blobs, bytes FROM blob_total WHERE id = 1")
     assert row is not None  # noqa: S101 - the migration put it there
     return row[0], row[1]
+
+
+def correct_total(tx: Transaction, blobs: int, size: int, disk_bytes: int) -> None:
+    """Add what the sums were found to be short of: what changes them meanwhile is kept."""
+    tx.run(
+        "UPDATE blob_total SET blobs = blobs + ?, bytes = bytes + ?, disk_bytes = disk_bytes + ?"
+        " WHERE id = 1",
+        (blobs, size, disk_bytes),
+    )

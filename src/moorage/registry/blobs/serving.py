@@ -11,8 +11,6 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 
-import structlog
-
 from moorage.database import Database, Transaction
 from moorage.errors import BlobUnknown, ContentDamaged, RegistryError
 from moorage.oci.digest import SHA512, Digest, algorithm_of, encoded_of
@@ -22,6 +20,7 @@ from moorage.registry.blobs import rows
 from moorage.registry.blobs.rows import Blob
 from moorage.registry.blobs.second_digest import SecondDigests
 from moorage.registry.blobs.store import BlobDamaged, BlobFile, BlobStore, Piece
+from moorage.registry.blobs.withdrawing import withdraw
 from moorage.registry.repositories.rows import find_repository
 from moorage.threads import in_thread
 
@@ -31,8 +30,6 @@ PIECE_COLD_BYTES = 256 * 1024
 PIECES_BUDGET_BYTES = 16 * 1024 * 1024
 VERIFIED_FOR_S = 3600.0
 _VERIFIED_MAX = 10_000
-
-log = structlog.get_logger()
 
 
 class BlobServer:
@@ -177,9 +174,7 @@ class BlobServer:
 
     async def withdraw(self, blob: Blob, finding: str) -> None:
         """Take a blob out of service and its file, if any, aside."""
-        if await self._db.write(lambda tx: rows.mark_damaged(tx, blob.digest, blob.generation)):
-            self._store.quarantine(blob.digest, blob.generation)
-            log.error("blob_damaged", digest=blob.digest, finding=finding, remedy="push the image again")
+        await withdraw(self._db, self._store, blob, finding)
 
 
 def _read_and_hash(file: BlobFile, offset: int, length: int, hasher: "hashlib._Hash") -> bytes:

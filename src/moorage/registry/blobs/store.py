@@ -45,6 +45,10 @@ class BlobFile(Protocol):
         """
         ...
 
+    def read_aside(self, offset: int, length: int) -> bytes:
+        """As `read`, from the disk where it can be, and without a trace in the memory that others use."""
+        ...
+
     def close(self) -> None:
         """Let go of the file."""
         ...

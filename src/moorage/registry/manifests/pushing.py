@@ -110,9 +110,40 @@ async def push_manifest(
 def _store(tx: Transaction, push: _Push) -> _Travelled:
     repository_id = ensure_repository(tx, push.repository)
     _check_precondition(tx, repository_id, push)
+    row_id, sha256, travelled = _keep(tx, repository_id, push, None)
+    pushed_by = str(push.pushed_by)
+    for tag in push.tags:
+        tag_rows.move(tx, repository_id, tag, row_id, sha256, algorithm_of(push.digest), pushed_by)
+    record(tx, push.pushed_by, "push", push.repository, detail=" ".join([push.digest, *push.tags]))
+    return travelled
+
+
+def keep_manifest(
+    tx: Transaction,
+    repository_id: int,
+    repository: RepositoryName,
+    manifest: Manifest,
+    payload: bytes,
+    digest: Digest,
+    kept_by: Actor,
+    kept_at: int,
+) -> bool:
+    """Store a manifest that came by no push, at a time in milliseconds; False when it is here already.
+
+    `digest` was found to be its own. Raises ManifestInvalid, ManifestBlobUnknown (400), nothing changed.
+    """
+    if rows.find_held(tx, repository_id, [digest]):
+        return False
+    _keep(tx, repository_id, _Push(repository, manifest, payload, digest, (), kept_by), kept_at)
+    return True
+
+
+def _keep(
+    tx: Transaction, repository_id: int, push: _Push, pushed_at: int | None
+) -> tuple[int, Digest, _Travelled]:
+    """The manifest with its edges: its row, its sha256 digest, and how its blobs came."""
     edges, depth, blobs = _resolve(tx, repository_id, push)
     sha256 = push.digest if algorithm_of(push.digest) == SHA256 else digest_of(push.payload, SHA256)
-    pushed_by = str(push.pushed_by)
     sha512 = push.digest if algorithm_of(push.digest) == SHA512 else digest_of(push.payload, SHA512)
     row_id = rows.put(
         tx,
@@ -122,13 +153,11 @@ def _store(tx: Transaction, push: _Push) -> _Travelled:
         (sha256, sha512),
         algorithm_of(push.digest),
         depth,
-        pushed_by,
+        str(push.pushed_by),
+        pushed_at,
     )
     rows.put_references(tx, repository_id, row_id, edges)
-    for tag in push.tags:
-        tag_rows.move(tx, repository_id, tag, row_id, sha256, algorithm_of(push.digest), pushed_by)
-    record(tx, push.pushed_by, "push", push.repository, detail=" ".join([push.digest, *push.tags]))
-    return _count_travelled(tx, repository_id, blobs)
+    return row_id, sha256, _count_travelled(tx, repository_id, blobs)
 
 
 def _check_precondition(tx: Transaction, repository_id: int, push: _Push) -> None:

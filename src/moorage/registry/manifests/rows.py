@@ -115,6 +115,21 @@ def find_held(tx: Transaction, repository_id: int, digests: Sequence[Digest]) ->
     return held
 
 
+async def read_known(
+    db: Database, repository_id: int, after: str, limit: int
+) -> list[tuple[Digest, Digest, bool]]:
+    """The sha256 and sha512 digests of a repository's manifests, after one; whether each is in the trash."""
+    rows = await db.all(
+        """
+        SELECT m.digest, m.sha512, t.manifest IS NOT NULL FROM manifest m
+        LEFT JOIN trash t ON t.manifest = m.id
+        WHERE m.repository = ? AND m.digest > ? ORDER BY m.digest LIMIT ?
+        """,
+        (repository_id, after, limit),
+    )
+    return [(Digest(row[0]), Digest(row[1]), bool(row[2])) for row in rows]
+
+
 def put(
     tx: Transaction,
     repository_id: int,
@@ -124,10 +139,12 @@ def put(
     algorithm: Algorithm,
     depth: int,
     pushed_by: str,
+    pushed_at: int | None = None,
 ) -> int:
     """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
 
-    One that was in the trash is served again.
+    One that was in the trash is served again. Its bytes are written again too: they may be damaged.
+    `pushed_at`: when it came, in milliseconds, where that is not now.
     """
     subject = manifest.subject
     row = tx.one(
@@ -137,6 +154,7 @@ def put(
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (repository, digest) DO UPDATE SET algorithm = excluded.algorithm,
             media_type = excluded.media_type, artifact_type = excluded.artifact_type,
+            payload = excluded.payload, size = excluded.size, sha512 = excluded.sha512,
             pushed_at = excluded.pushed_at, pushed_by = excluded.pushed_by
         RETURNING id
         """,
@@ -152,7 +170,7 @@ def put(
             # only a referrer's are ever shown
             json.dumps(manifest.annotations, ensure_ascii=False) if subject else "{}",
             payload,
-            now_ms(),
+            pushed_at or now_ms(),
             pushed_by,
         ),
     )
@@ -255,6 +273,28 @@ def list_digests(tx: Transaction, row_ids: Sequence[int]) -> list[Digest]:
     """The sha256 digests of manifests, in that order."""
     found = [tx.one("SELECT digest FROM manifest WHERE id = ?", (row_id,)) for row_id in row_ids]
     return [Digest(row[0]) for row in found if row is not None]
+
+
+def measure_if_loose(tx: Transaction, row_id: int) -> int:
+    """The bytes on disk that only this manifest, with all it leads to, needs; 0 if something leads to it."""
+    row = tx.one(
+        f"""
+        WITH RECURSIVE below (id) AS (
+            SELECT m.id FROM manifest m WHERE m.id = ? AND {_LOOSE}
+            UNION SELECT m.id FROM below
+            JOIN manifest_reference e ON e.manifest = below.id
+            JOIN manifest m ON m.repository = e.repository AND m.digest = e.target
+        )
+        SELECT coalesce(sum(b.size), 0) FROM blob b WHERE b.state = 'live'
+        AND b.digest IN (SELECT target FROM manifest_reference WHERE manifest IN (SELECT id FROM below))
+        AND NOT EXISTS (
+            SELECT 1 FROM manifest_reference
+            WHERE target = b.digest AND manifest NOT IN (SELECT id FROM below)
+        )
+        """,
+        (row_id,),
+    )
+    return int(row[0]) if row else 0
 
 
 def find_in_trash(tx: Transaction, repository_id: int, digest: Digest) -> tuple[int, int] | None:

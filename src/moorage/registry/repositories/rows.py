@@ -1,4 +1,4 @@
-"""The table `repository` and all its SQL."""
+"""The tables `repository` and `repository_alias`, and all their SQL."""
 
 from typing import NamedTuple
 
@@ -56,6 +56,7 @@ def ensure_repository(tx: Transaction, name: RepositoryName) -> int:
     if found is not None:
         return found
     tx.run("INSERT INTO repository (name, created_at) VALUES (?, ?)", (name, now_ms()))
+    end_alias(tx, name)
     made = find_repository(tx, name)
     assert made is not None  # noqa: S101 - inserted one line above
     return made
@@ -108,11 +109,18 @@ def take_from_trash(tx: Transaction, repository_id: int, name: RepositoryName) -
         """,
         (name, repository_id),
     )
+    end_alias(tx, name)
 
 
 def find_deleted(tx: Transaction, repository_id: int) -> DeletedRepository | None:
     """A repository in the trash."""
     row = tx.one(f"{_DELETED} AND id = ?", (repository_id,))
+    return None if row is None else DeletedRepository(*row)
+
+
+async def read_deleted(db: Database, repository_id: int) -> DeletedRepository | None:
+    """The same outside a transaction."""
+    row = await db.one(f"{_DELETED} AND id = ?", (repository_id,))
     return None if row is None else DeletedRepository(*row)
 
 
@@ -137,6 +145,7 @@ def make_due(tx: Transaction, repository_id: int) -> None:
 
 def delete_repository(tx: Transaction, repository_id: int) -> None:
     """Forget a repository, of which nothing else is left."""
+    tx.run("DELETE FROM repository_alias WHERE repository = ?", (repository_id,))
     tx.run("DELETE FROM repository WHERE id = ?", (repository_id,))
 
 
@@ -148,3 +157,52 @@ def has_repositories(tx: Transaction, namespace: str) -> bool:
         (namespace, f"{namespace}/", f"{namespace}0"),
     )
     return row is not None
+
+
+# names that repositories had before
+
+
+class Alias(NamedTuple):
+    """A name by which a repository can be pulled from until then, in milliseconds since 1970-01-01 UTC."""
+
+    name: RepositoryName
+    until: int
+
+
+def rename(tx: Transaction, repository_id: int, name: RepositoryName) -> None:
+    """Give a repository a name that no other has."""
+    tx.run("UPDATE repository SET name = ? WHERE id = ?", (name, repository_id))
+    end_alias(tx, name)
+
+
+def add_alias(tx: Transaction, repository_id: int, name: RepositoryName, until: int) -> None:
+    """Let a repository be pulled from by the name it had. Those of any repository that are over go."""
+    tx.run("DELETE FROM repository_alias WHERE until <= ?", (now_ms(),))
+    tx.run(
+        "INSERT INTO repository_alias (name, repository, until) VALUES (?, ?, ?)",
+        (name, repository_id, until),
+    )
+
+
+def end_alias(tx: Transaction, name: RepositoryName) -> None:
+    """Let a name mean the repository that has it, and no longer one that had it before."""
+    tx.run("DELETE FROM repository_alias WHERE name = ?", (name,))
+
+
+async def find_renamed(db: Database, name: RepositoryName) -> RepositoryName | None:
+    """The name that a repository has now which had this one before."""
+    row = await db.one(
+        "SELECT r.name FROM repository_alias a JOIN repository r ON r.id = a.repository"
+        " WHERE a.name = ? AND a.until > ? AND r.deleted_at IS NULL",
+        (name, now_ms()),
+    )
+    return None if row is None else RepositoryName(row[0])
+
+
+async def list_aliases(db: Database, repository_id: int) -> list[Alias]:
+    """The names that a repository had before, while it can be pulled from by them."""
+    rows = await db.all(
+        "SELECT name, until FROM repository_alias WHERE repository = ? AND until > ? ORDER BY name",
+        (repository_id, now_ms()),
+    )
+    return [Alias(*row) for row in rows]

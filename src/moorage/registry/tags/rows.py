@@ -1,5 +1,6 @@
 """The tables `tag`, `tag_event` and `tag_pin`, and all their SQL."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from moorage.clock import now_ms
@@ -26,6 +27,16 @@ class TagEvent(NamedTuple):
     by: str
 
 
+_ASKED_AT_ONCE = 500
+
+
+class TagState(NamedTuple):
+    """What a tag names, by sha256 digest, and who moved or deleted it last; None when it is not there."""
+
+    target: Digest | None
+    by: str
+
+
 def find_target(tx: Transaction, repository_id: int, tag: Tag) -> tuple[Digest, Digest] | None:
     """The sha256 and the sha512 digest of what a tag points to."""
     row = tx.one(
@@ -44,11 +55,14 @@ def move(
     digest: Digest,
     algorithm: Algorithm,
     moved_by: str,
+    moved_at: int | None = None,
 ) -> None:
     """Point a tag to a manifest, of this sha256 digest; `algorithm` is the one it was pushed by.
 
+    `moved_at`: since when in milliseconds, where that is not now.
     Raises TagImmutable (409) for one that is fixed to another.
     """
+    moved_at = moved_at or now_ms()
     before = _find_sha256(tx, repository_id, tag)
     if before is not None and before != digest:
         check_may_change(tx, find_name(tx, repository_id), tag, "moved")
@@ -59,10 +73,10 @@ def move(
         ON CONFLICT (repository, name) DO UPDATE SET manifest = excluded.manifest,
             algorithm = excluded.algorithm, moved_at = excluded.moved_at, moved_by = excluded.moved_by
         """,
-        (repository_id, tag, manifest_id, algorithm, now_ms(), moved_by, version_key(tag)),
+        (repository_id, tag, manifest_id, algorithm, moved_at, moved_by, version_key(tag)),
     )
     if before != digest:
-        _record(tx, repository_id, tag, before, digest, moved_by)
+        _record(tx, repository_id, tag, before, digest, moved_by, moved_at)
 
 
 def delete(tx: Transaction, repository_id: int, tag: Tag, moved_by: str) -> bool:
@@ -76,7 +90,7 @@ def delete(tx: Transaction, repository_id: int, tag: Tag, moved_by: str) -> bool
     check_may_change(tx, find_name(tx, repository_id), tag, "deleted")
     pull_rows.forget_tag(tx, repository_id, tag)
     tx.run("DELETE FROM tag WHERE repository = ? AND name = ?", (repository_id, tag))
-    _record(tx, repository_id, tag, before, None, moved_by)
+    _record(tx, repository_id, tag, before, None, moved_by, now_ms())
     return True
 
 
@@ -109,14 +123,20 @@ def _find_sha256(tx: Transaction, repository_id: int, tag: Tag) -> Digest | None
 
 
 def _record(
-    tx: Transaction, repository_id: int, tag: Tag, before: Digest | None, after: Digest | None, by: str
+    tx: Transaction,
+    repository_id: int,
+    tag: Tag,
+    before: Digest | None,
+    after: Digest | None,
+    by: str,
+    at: int,
 ) -> None:
     tx.run(
         """
         INSERT INTO tag_event (repository, name, number, from_digest, to_digest, at, by) SELECT ?, ?,
             coalesce((SELECT max(number) FROM tag_event WHERE repository = ? AND name = ?), 0) + 1, ?, ?, ?, ?
         """,
-        (repository_id, tag, repository_id, tag, before, after, now_ms(), by),
+        (repository_id, tag, repository_id, tag, before, after, at, by),
     )
 
 
@@ -127,6 +147,31 @@ async def list_tags(db: Database, repository_id: int, after: str, limit: int) ->
         (repository_id, after, limit),
     )
     return [Tag(row[0]) for row in rows]
+
+
+_STATES = """
+    SELECT e.name, m.digest, e.by FROM tag_event e
+    LEFT JOIN tag t ON t.repository = e.repository AND t.name = e.name
+    LEFT JOIN manifest m ON m.id = t.manifest
+    WHERE e.repository = ? AND e.name IN ({}) AND e.number =
+        (SELECT max(number) FROM tag_event WHERE repository = e.repository AND name = e.name)
+"""
+
+
+async def read_states(db: Database, repository_id: int, tags: Sequence[str]) -> dict[str, TagState]:
+    """Where these tags are, of those that ever were."""
+    states: dict[str, TagState] = {}
+    for start in range(0, len(tags), _ASKED_AT_ONCE):
+        some = tags[start : start + _ASKED_AT_ONCE]
+        rows = await db.all(_STATES.format(", ".join("?" * len(some))), (repository_id, *some))
+        states |= {row[0]: TagState(*row[1:]) for row in rows}
+    return states
+
+
+def find_state(tx: Transaction, repository_id: int, tag: str) -> TagState | None:
+    """Where a tag is, inside a transaction; None when it never was."""
+    row = tx.one(_STATES.format("?"), (repository_id, tag))
+    return None if row is None else TagState(*row[1:])
 
 
 _EVENT = "SELECT name, number, from_digest, to_digest, at, by FROM tag_event"

@@ -68,6 +68,17 @@ def delete(tx: Transaction, upload_id: str) -> bool:
     return bool(tx.run("DELETE FROM upload WHERE id = ?", (upload_id,)))
 
 
+def take(tx: Transaction, upload_id: str) -> RepositoryName | None:
+    """End; the repository, which may have been renamed since the upload began. None when it had ended."""
+    row = tx.one("DELETE FROM upload WHERE id = ? RETURNING repository", (upload_id,))
+    return None if row is None else RepositoryName(row[0])
+
+
+def move_all(tx: Transaction, repository: RepositoryName, renamed: RepositoryName) -> None:
+    """Let the uploads to a repository be those of the name that it has now."""
+    tx.run("UPDATE upload SET repository = ? WHERE repository = ?", (renamed, repository))
+
+
 def count_started_by(tx: Transaction, started_by: str) -> int:
     """How many uploads this client has open."""
     row = tx.one("SELECT count(*) FROM upload WHERE started_by = ?", (started_by,))

@@ -278,9 +278,10 @@ class Uploads:
         """Row live, repository linked and leased, upload gone: all or nothing."""
         if not blob_rows.make_live(tx, blob.digest, blob.sha512, blob.size, blob.generation):
             return False
-        if not rows.delete(tx, upload.id):
+        repository = rows.take(tx, upload.id)
+        if repository is None:
             raise UploadUnknown(upload=upload.id)
-        repository_id = ensure_repository(tx, upload.repository)
+        repository_id = ensure_repository(tx, repository)
         blob_rows.link(tx, repository_id, blob.digest, "uploaded", self._lease_ms)
         return True
 
