@@ -107,9 +107,9 @@ def test_module_imports_only_what_is_below_it(module: Module) -> None:
 WIRED = {
     "cli.serve",
     "cli.backup",
+    "cli.transfer.local",
     "cli.worker",
     "cli.manage.local",
-    "cli.transfer.local",
     "serving",
     "working",
 }

@@ -118,6 +118,12 @@ def find_deleted(tx: Transaction, repository_id: int) -> DeletedRepository | Non
     return None if row is None else DeletedRepository(*row)
 
 
+async def read_deleted(db: Database, repository_id: int) -> DeletedRepository | None:
+    """The same outside a transaction."""
+    row = await db.one(f"{_DELETED} AND id = ?", (repository_id,))
+    return None if row is None else DeletedRepository(*row)
+
+
 async def list_deleted(db: Database, before: int, limit: int) -> list[DeletedRepository]:
     """At most `limit` repositories in the trash with a lower id than `before`, the newest first."""
     rows = await db.all(
