@@ -12,7 +12,7 @@ from moorage.registry.blobs.store import BlobFile
 class Bytes(Protocol):
     """The blobs' files."""
 
-    def blob_path(self, digest: Digest, generation: int) -> Path:
+    def path_of(self, digest: Digest, generation: int) -> Path:
         """Where a blob's file lies, or would."""
         ...
 
