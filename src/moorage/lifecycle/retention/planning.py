@@ -163,7 +163,7 @@ async def _follow(db: Database, tags: Sequence[TagState], decisions: dict[str, D
     for tag in tags:
         if tag.belongs == "served" and tag.subject is not None and tag.fixed is None:
             signatures.setdefault(tag.subject, []).append(tag)
-    shared = tags_by_manifest(tags)
+    shared = await asyncio.to_thread(tags_by_manifest, tags)
     while True:
         leaving = await find_leaving(db, shared, decisions)
         followers = [tag for row in leaving for tag in signatures.pop(row, ())]
