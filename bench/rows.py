@@ -10,6 +10,7 @@ from bench.memory import EndlessPush, ManyPulls
 from bench.stand import Row
 from bench.startup import Startup
 from bench.tags import TagPage
+from bench.takeover import Takeover
 from bench.tls import TlsBlobGet
 
 
@@ -31,5 +32,6 @@ def make_rows() -> Sequence[Row]:
         VersionPage(),
         ManyPulls(),
         Startup(),
+        Takeover(),
         EndlessPush(),
     )
