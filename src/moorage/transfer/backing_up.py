@@ -227,7 +227,7 @@ class _Making:
         if target.parent not in self._written:
             target.parent.mkdir(mode=0o700, exist_ok=True)
             self._written.add(target.parent)
-        source = self._source.store.blob_path(blob.digest, blob.generation)
+        source = self._source.store.path_of(blob.digest, blob.generation)
         with suppress(FileNotFoundError):
             if self._wanted.by_link and source.stat().st_size == blob.size and copying.link(source, target):
                 self._telling.count(blob.size)

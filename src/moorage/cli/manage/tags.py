@@ -7,6 +7,7 @@ import typer
 
 from moorage.cli.manage.client import Client, Fact
 from moorage.cli.manage.session import Session, managing
+from moorage.cli.manage.trash import delete_image
 from moorage.cli.manage.words import read_moment, read_tag
 
 app = typer.Typer(help="Tags: what they point to, what they pointed to.", no_args_is_help=True)
@@ -186,9 +187,9 @@ def restore(
 @managing
 def delete(session: Session, names: TagsArgument) -> None:
     """Delete tags. What they point to stays; `history` shows where that was."""
-    for repository, tag in map(read_tag, names):
-        session.client.delete("tags", *repository.split("/"), tag=tag)
-    session.show.done(f"Deleted: {', '.join(names)}.", {"names": names})
+    replies = [delete_image(session, "{}:{}".format(*read_tag(name))) for name in names]
+    if session.show.as_json:
+        session.show.json(replies)
 
 
 @app.command()
