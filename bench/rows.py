@@ -11,6 +11,7 @@ from bench.memory import EndlessPush, ManyPulls
 from bench.stand import Row
 from bench.startup import Startup
 from bench.tags import TagPage
+from bench.takeover import Takeover
 from bench.tls import TlsBlobGet
 
 
@@ -34,5 +35,6 @@ def make_rows() -> Sequence[Row]:
         Startup(),
         GarbageGrowth(),
         GarbageBeside(),
+        Takeover(),
         EndlessPush(),
     )

@@ -191,7 +191,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("POST", "/scrub"): Row(ADMINS_ONLY.format(202), "/scrub", {"now": True}),
     ("POST", "/verify"): Row(ADMINS_ONLY.format(202), "/verify", {"repository": "alice/app"}),
     ("GET", "/backups"): Row("403 403 403 200 200 403", "/backups"),
-    ("POST", "/backups"): Row(ADMINS_ONLY.format(400), "/backups"),
+    ("POST", "/backups"): Row(ADMINS_ONLY.format(405), "/backups"),
     ("GET", "/retention/rules"): Row(ALL, "/retention/rules"),
     ("POST", "/retention/rules"): Row(
         "400 400 400 400 400 400", "/retention/rules", {"scope": "alice/*", "pattern": "*"}
