@@ -179,7 +179,7 @@ def _rule_changes(state: State, wanted: State) -> Iterator[Change]:
         yield Change("+", f"retention in {rule.scope}", say_retained(rule), "POST", path, body)
 
 
-def _removals(present: Present, wanted: State, kept: set[str]) -> Iterator[Change]:
+def _rule_removals(present: Present, wanted: State) -> Iterator[Change]:
     state = present.state
     for scope, pattern in sorted(state.immutable - wanted.immutable):
         path = ("immutability", str(present.numbers[rule_key(scope, pattern)]))
@@ -188,6 +188,11 @@ def _removals(present: Present, wanted: State, kept: set[str]) -> Iterator[Chang
         number = present.numbers[retained_key(rule)]
         where = ("retention", "rules", str(number))
         yield Change("-", f"retention in {rule.scope}", say_retained(rule), "DELETE", where)
+
+
+def _removals(present: Present, wanted: State, kept: set[str]) -> Iterator[Change]:
+    state = present.state
+    yield from _rule_removals(present, wanted)
     for (to, pattern), actions in state.grants.items():
         if (to, pattern) not in wanted.grants:
             path = ("grants", str(present.numbers[to, pattern]))
