@@ -1,7 +1,6 @@
 """Jobs by the API: pages, filters, one's own, and what is measured of them."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,11 @@ def make_jobs(tx: Transaction) -> None:
     for state in ("done", "failed"):
         job = rows.enqueue(tx, "scrub", {}, "schedule")
         rows.take(tx, ["scrub"], "a worker", 1000)
-        rows.end(tx, job, "a worker", state, result={"blobs": 3}, error="a reason")  # type: ignore[arg-type]
+        rows.end(tx, job, "a worker", state, result={"blobs": 3}, error="a reason")
 
 
 @pytest.fixture
-def jobs(registry: InProcess, admin: Person) -> Iterator[Person]:
+def jobs(registry: InProcess, admin: Person) -> Person:
     registry.loop.run_until_complete(registry.db.write(make_jobs))
     return admin
 

@@ -71,9 +71,11 @@ async def put_tags(db: SqliteDatabase, *tags: str) -> None:
     def work(tx: Transaction) -> None:
         repository_id = ensure_repository(tx, NAME)
         tx.run(
-            "INSERT INTO manifest (id, repository, digest, sha512, algorithm, media_type, depth, size, annotations,"
-            " payload, pushed_at, pushed_by) VALUES (1, ?, ?, ?, 'sha256', 'x', 0, 0, '', '', 0, '')"
-            " ON CONFLICT DO NOTHING",
+            """
+            INSERT INTO manifest (id, repository, digest, sha512, algorithm, media_type, depth, size,
+                annotations, payload, pushed_at, pushed_by)
+            VALUES (1, ?, ?, ?, 'sha256', 'x', 0, 0, '', '', 0, '') ON CONFLICT DO NOTHING
+            """,
             (repository_id, DIGEST, "sha512:" + "1" * 128),
         )
         for tag in tags:

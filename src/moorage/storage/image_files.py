@@ -5,6 +5,7 @@ import shutil
 import tarfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import RawIOBase
 from pathlib import Path
 
@@ -104,7 +105,10 @@ class TarSink:
         _sync_folder(self._path.parent)
 
     def discard(self) -> None:
-        self._file.close()
+        with suppress(OSError):
+            self._tar.close()
+        with suppress(OSError):
+            self._file.close()
         self._beside.unlink(missing_ok=True)
 
 
