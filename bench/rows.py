@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from bench.accounts import SignedInManifest, SigningIn
 from bench.blobs import BlobGet, BlobPush, BlobRanges, SmallBlobGet
+from bench.garbage import GarbageBeside, GarbageGrowth
 from bench.listing import VersionPage
 from bench.manifests import ManifestByTag, ManifestHead, ManifestPush
 from bench.memory import EndlessPush, ManyPulls
 from bench.stand import Row
 from bench.startup import Startup
 from bench.tags import TagPage
+from bench.takeover import Takeover
 from bench.tls import TlsBlobGet
 
 
@@ -31,5 +33,8 @@ def make_rows() -> Sequence[Row]:
         VersionPage(),
         ManyPulls(),
         Startup(),
+        GarbageGrowth(),
+        GarbageBeside(),
+        Takeover(),
         EndlessPush(),
     )

@@ -47,6 +47,7 @@ from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
 from moorage.schedule import read_schedule
 from moorage.storage.filesystem import FilesystemStore
+from moorage.storage.upkeep import FilesystemUpkeep
 from moorage.transfer.backing_up import Source
 from moorage.transfer.restoring import MARKER
 from moorage.upkeep import Upkeep, backup_source
@@ -186,12 +187,15 @@ async def open_holding(settings: Settings) -> AsyncIterator[Holding]:
     """
     check_folder(settings)
     logs.configure(replace(settings.log, level="error"))
-    threads = ThreadPoolExecutor(_DISK_THREADS // 2, thread_name_prefix="disk")
-    opened = _open(settings, Health(), Attempts(), threads, operator=OPERATOR)
+    health = Health()
+    threads = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="disk")
+    db, store = sqlite.SqliteDatabase(settings.storage.database, health), _store(settings, health)
     try:
-        yield Holding(opened.db, opened.store, opened.services.uploads, threads, settings)
+        uploads = Uploads(db, store, threads, settings.uploads, settings.delete.delay_ms)
+        yield Holding(db, store, uploads, threads, settings)
     finally:
-        await opened.close()
+        threads.shutdown()
+        db.close()
 
 
 @asynccontextmanager
@@ -285,6 +289,7 @@ def _open(
         visits,
         Pulls(db),
         PlatformReader(db, store, threads),
+        FilesystemUpkeep(store),
     )
     return _Opened(services, db, store, second_digests, issuers, threads)
 

@@ -1,4 +1,4 @@
-"""Two registries: the one that is taken over, and a folder of ours that `serve` has once been started on."""
+"""Folders of the test's own: one that `serve` has once been started on, one of another registry."""
 
 import os
 from collections.abc import Iterator

@@ -13,6 +13,7 @@ from moorage.cli.manage import (
     admin,
     apply,
     audit,
+    garbage,
     grants,
     groups,
     immutable,
@@ -24,9 +25,10 @@ from moorage.cli.manage import (
     store,
     tags,
     tokens,
+    trash,
     users,
 )
-from moorage.cli.transfer import importing
+from moorage.cli.transfer import exporting, importing
 
 app = typer.Typer(
     name="moorage",
@@ -58,14 +60,18 @@ access.app.command()(apply.export)
 app.command()(apply.apply)
 app.command()(audit.audit)
 app.add_typer(keys.app, name="key")
+app.command()(trash.delete)
+app.add_typer(trash.app, name="trash")
+app.add_typer(garbage.app, name="gc")
 app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
+app.add_typer(importing.app, name="import")
+app.add_typer(exporting.app, name="export")
 app.add_typer(store.app, name="store")
 app.add_typer(store.scrub_app, name="scrub")
 app.command()(store.verify)
 app.command()(backup.backup)
 app.command()(backup.restore)
-app.add_typer(importing.app, name="import")
 
 
 def main() -> None:

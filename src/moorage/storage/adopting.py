@@ -42,7 +42,7 @@ class Adopter:
                     with suppress(OSError):
                         (self._store.uploads / name).hardlink_to(source)
                         return "hard link"
-                target = self._store.make_upload(name)
+                target = self._make_upload(name)
                 try:
                     return "reflink" if _clone(fd, target) else "copy"
                 finally:
@@ -63,7 +63,7 @@ class Adopter:
                 if self._link(fd, source, _sha256(hashes), generation):
                     return Adopted(_sha256(hashes), hashes.digest(SHA512), size, generation, "hard link")
             name = str(uuid.uuid4())
-            target = self._store.make_upload(name)
+            target = self._make_upload(name)
             try:
                 with refusals():
                     is_shared = _clone(fd, target)
@@ -79,8 +79,16 @@ class Adopter:
             return Adopted(_sha256(hashes), hashes.digest(SHA512), size, generation, means)
 
     def settle(self, digests: Iterable[Digest]) -> None:
-        for folder in {self._store.blob_path(digest, 0).parent for digest in digests}:
+        for folder in {self._store.path_of(digest, 0).parent for digest in digests}:
             self._store.sync_folder(folder)
+
+    def _make_upload(self, name: str) -> int:
+        """A new file among the uploads, open, that no request will ask for: no row has its name."""
+        path = self._store.uploads / name
+        with refusals():
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._store.give(path)
+        return fd
 
     def _may_be_read_later(self, fd: int) -> bool:
         """Whether the owner of our folder can read the file as it is, whoever runs this now."""
@@ -89,7 +97,7 @@ class Adopter:
 
     def _link(self, fd: int, source: Path, digest: Digest, generation: int) -> bool:
         """Give the file its second name; False when this file system will not, or its name is another's."""
-        target = self._store.blob_path(digest, generation)
+        target = self._store.path_of(digest, generation)
         second = target.with_name(f"{uuid.uuid4()}.tmp")
         with refusals():
             self._store.make_shard(target.parent)

@@ -268,7 +268,7 @@ class FilesystemStore:
                 fd, is_new = os.open(path, os.O_RDWR | os.O_CLOEXEC), False
             except FileNotFoundError:
                 fd, is_new = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), True
-                self._give(path)
+                self.give(path)
         try:
             if _hold(fd, path):
                 return FilesystemUploadFile(fd, path, self, is_new=is_new)
@@ -277,14 +277,6 @@ class FilesystemStore:
             raise _refusal(error) from error
         os.close(fd)
         raise UploadBusy(upload=upload_id)
-
-    def make_upload(self, upload_id: str) -> int:
-        """A new upload's file, open, that no request will ask for: no row has its name."""
-        path = self.uploads / upload_id
-        with refusals():
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            self._give(path)
-        return fd
 
     def upload_size(self, upload_id: str) -> int:
         try:
@@ -304,7 +296,7 @@ class FilesystemStore:
     def commit(self, upload_id: str, digest: Digest, generation: int) -> None:
         # Under a second name, which is then renamed: the upload keeps its own, and with it its lock,
         # until its row is gone. Whoever asks meanwhile finds it; after a crash it can be closed again.
-        target = self.blob_path(digest, generation)
+        target = self.path_of(digest, generation)
         second = target.with_name(f"{upload_id}.tmp")
         with refusals():
             self.make_shard(target.parent)
@@ -325,7 +317,7 @@ class FilesystemStore:
         if shard.name in self._durable_shards:
             return
         shard.mkdir(mode=0o700, exist_ok=True)
-        self._give(shard)
+        self.give(shard)
         self.sync_folder(self.shards)
         self._durable_shards.add(shard.name)
 
@@ -347,7 +339,7 @@ class FilesystemStore:
     def remove_blobs(self, blobs: Iterable[tuple[Digest, int]]) -> None:
         shards = set()
         for digest, generation in blobs:
-            path = self.blob_path(digest, generation)
+            path = self.path_of(digest, generation)
             with refusals(), suppress(FileNotFoundError):
                 path.unlink()
                 shards.add(path.parent)
@@ -355,7 +347,7 @@ class FilesystemStore:
             self.sync_folder(shard)
 
     def quarantine(self, digest: Digest, generation: int) -> None:
-        path = self.blob_path(digest, generation)
+        path = self.path_of(digest, generation)
         with refusals():
             try:
                 os.rename(path, self.aside / path.name)  # noqa: PTH104 - beside its fsyncs
@@ -387,13 +379,13 @@ class FilesystemStore:
         """The user for whom the folder is, whoever works on it now."""
         return self.root.stat().st_uid
 
-    def _give(self, path: Path) -> None:
+    def give(self, path: Path) -> None:
         """What root makes in a folder of somebody else's shall be theirs: they serve it."""
         if os.geteuid() == 0 and (stat := self.root.stat()).st_uid:
             os.chown(path, stat.st_uid, stat.st_gid)
 
-    def blob_path(self, digest: Digest, generation: int) -> Path:
-        """Where a blob's file is."""
+    def path_of(self, digest: Digest, generation: int) -> Path:
+        """Where a blob's file lies, or would."""
         return Path(self._path_text(digest, generation))
 
     def _path_text(self, digest: Digest, generation: int) -> str:

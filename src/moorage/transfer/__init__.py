@@ -1,1 +1,1 @@
-"""What comes in and goes out by whole stores: backups, other registries' folders, archives."""
+"""What comes in and goes out otherwise than by a client: backups, other registries' folders, archives."""

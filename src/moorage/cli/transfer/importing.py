@@ -1,6 +1,8 @@
 """`moorage import`: bring what another registry or an archive holds."""
 
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,13 +12,22 @@ import typer
 from moorage.cli.manage.session import refuse
 from moorage.cli.manage.showing import Show
 from moorage.cli.settings import ConfigOption, DataOption
-from moorage.cli.transfer.local import DryOption, in_bytes, shown, watched, work_on_folder
+from moorage.cli.transfer.local import DryOption, Place, in_bytes, shown, watched, work_on_folder
 
 if TYPE_CHECKING:
     from moorage.cli.transfer.local import Holding
     from moorage.identity.managing.htpasswd import TakenAccounts
+    from moorage.transfer.images.bringing import Bringing, Brought
     from moorage.transfer.takeover.report import Report
 
+TargetArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[REPOSITORY[:TAG]]",
+        help="Where to; else as the archive names its images.",
+        show_default=False,
+    ),
+]
 app = typer.Typer(
     help="Bring what another registry or an archive holds. On the data folder, also while it is served.",
     no_args_is_help=True,
@@ -84,8 +95,107 @@ def distribution(
 
             return await watched(takeover.run(repository, is_dry=is_dry), look), accounts
 
-    report, accounts = work_on_folder(config, data, work)
+    report, accounts = work_on_folder(Place(config, data), work)
     _tell(report, accounts, time.monotonic() - began, is_dry=is_dry, as_json=as_json)
+
+
+@app.command()
+def oci(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Its folder, or a tar of it.", show_default=False)
+    ],
+    target: TargetArgument = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Bring the images of an OCI layout, with all that their indexes list and all referrers in it.
+
+    The layout is what skopeo, buildah and `moorage export oci` write. Each manifest comes byte for byte.
+    """
+    from moorage.storage.image_files import FolderArchive
+    from moorage.storage.tar import TarArchive
+
+    _bring(
+        lambda: FolderArchive(path) if path.is_dir() else TarArchive(path),
+        lambda bringing: bringing.bring_layout(target),
+        Place(config, data),
+        as_json=as_json,
+    )
+
+
+@app.command("docker-archive")
+def docker_archive(
+    path: Annotated[
+        Path, typer.Argument(metavar="TAR", help="What `docker save` wrote.", show_default=False)
+    ],
+    target: TargetArgument = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Bring the images that `docker save` or `podman save` wrote into a tar, also one packed by gzip.
+
+    Layers are packed by gzip, as a push would. Newer versions of docker write a layout into the tar: it comes
+    byte for byte.
+    """
+    from moorage.storage.tar import TarArchive
+
+    _bring(
+        lambda: TarArchive(path),
+        lambda bringing: bringing.bring_saved(target),
+        Place(config, data),
+        as_json=as_json,
+    )
+
+
+def _bring(
+    open_archive: Callable[[], Any],
+    bring: Callable[["Bringing"], Awaitable["Brought"]],
+    place: Place,
+    *,
+    as_json: bool,
+) -> None:
+    from moorage.transfer.images.archive import ArchiveRefused
+
+    async def work(holding: "Holding") -> "Brought":
+        from moorage.transfer.images.bringing import Bringing
+
+        with closing(open_archive()) as archive:
+            bringing = Bringing(
+                holding.db,
+                holding.store,
+                holding.uploads,
+                holding.threads,
+                archive,
+                holding.settings.manifests.max_bytes,
+            )
+            with shown(is_quiet=as_json) as show:
+
+                def look() -> None:
+                    now = bringing.brought
+                    show(f"{now.now}  {now.blobs} blobs  {in_bytes(now.bytes)}", len(now.images), None)
+
+                return await watched(bring(bringing), look)
+
+    try:
+        brought = work_on_folder(place, work)
+    except ArchiveRefused as refusal:
+        refuse(str(refusal))
+    if as_json:
+        fact = asdict(brought)
+        del fact["now"]
+        Show.json(fact)
+        return
+    for image in brought.images:
+        name = f"{image['repository']}:{image['tag']}" if image["tag"] else str(image["repository"])
+        typer.echo(f"{name}  {image['digest']}")
+    typer.echo(
+        f"{len(brought.images):,} images, with {brought.manifests:,} manifests and"
+        f" {brought.blobs:,} blobs of {in_bytes(brought.bytes)} that were not here."
+    )
 
 
 def _read_text(path: Path) -> str:

@@ -1,14 +1,15 @@
 """What every such command shares: the folder it works on, what it shows meanwhile, and how it ends."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
-from moorage.cli.manage.session import refuse
+from moorage.cli.manage.session import REGISTRY_VARIABLE, refuse
 from moorage.cli.settings import load_or_exit
 
 if TYPE_CHECKING:
@@ -18,13 +19,25 @@ T = TypeVar("T")
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 
 
-def work_on_folder(config: Path | None, data: Path | None, work: Callable[["Holding"], Awaitable[T]]) -> T:
+class Place(NamedTuple):
+    """Which data folder, as it was said on the command line."""
+
+    config: Path | None
+    data: Path | None
+
+
+def work_on_folder(place: Place, work: Callable[["Holding"], Awaitable[T]]) -> T:
     """Run `work` on what a data folder holds; a refusal is a sentence and exit code 1."""
+    if not (place.config or place.data) and os.environ.get(REGISTRY_VARIABLE):
+        refuse(
+            f"this works on the data folder itself, not over the network as ${REGISTRY_VARIABLE} asks for:"
+            " run it where the folder is, and name it with --data"
+        )
     from moorage.app import StartRefused, open_holding
     from moorage.errors import RegistryError
 
     async def run() -> T:
-        async with open_holding(load_or_exit(config, data=data)) as holding:
+        async with open_holding(load_or_exit(place.config, data=place.data)) as holding:
             return await work(holding)
 
     try:

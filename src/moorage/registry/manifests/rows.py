@@ -143,8 +143,8 @@ def put(
 ) -> int:
     """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
 
-    `pushed_at`: when it came, in milliseconds, where that is not now. One that was in the trash is served
-    again. Its bytes are written again too: they may be damaged.
+    One that was in the trash is served again. Its bytes are written again too: they may be damaged.
+    `pushed_at`: when it came, in milliseconds, where that is not now.
     """
     subject = manifest.subject
     row = tx.one(
@@ -275,6 +275,28 @@ def list_digests(tx: Transaction, row_ids: Sequence[int]) -> list[Digest]:
     """The sha256 digests of manifests, in that order."""
     found = [tx.one("SELECT digest FROM manifest WHERE id = ?", (row_id,)) for row_id in row_ids]
     return [Digest(row[0]) for row in found if row is not None]
+
+
+def measure_if_loose(tx: Transaction, row_id: int) -> int:
+    """The bytes on disk that only this manifest, with all it leads to, needs; 0 if something leads to it."""
+    row = tx.one(
+        f"""
+        WITH RECURSIVE below (id) AS (
+            SELECT m.id FROM manifest m WHERE m.id = ? AND {_LOOSE}
+            UNION SELECT m.id FROM below
+            JOIN manifest_reference e ON e.manifest = below.id
+            JOIN manifest m ON m.repository = e.repository AND m.digest = e.target
+        )
+        SELECT coalesce(sum(b.size), 0) FROM blob b WHERE b.state = 'live'
+        AND b.digest IN (SELECT target FROM manifest_reference WHERE manifest IN (SELECT id FROM below))
+        AND NOT EXISTS (
+            SELECT 1 FROM manifest_reference
+            WHERE target = b.digest AND manifest NOT IN (SELECT id FROM below)
+        )
+        """,
+        (row_id,),
+    )
+    return int(row[0]) if row else 0
 
 
 def find_in_trash(tx: Transaction, repository_id: int, digest: Digest) -> tuple[int, int] | None:

@@ -59,8 +59,8 @@ def move(
 ) -> None:
     """Point a tag to a manifest, of this sha256 digest; `algorithm` is the one it was pushed by.
 
-    Raises TagImmutable (409) for one that is fixed to another.
     `moved_at`: since when in milliseconds, where that is not now.
+    Raises TagImmutable (409) for one that is fixed to another.
     """
     moved_at = moved_at or now_ms()
     before = _find_sha256(tx, repository_id, tag)
@@ -149,6 +149,31 @@ async def list_tags(db: Database, repository_id: int, after: str, limit: int) ->
     return [Tag(row[0]) for row in rows]
 
 
+_STATES = """
+    SELECT e.name, m.digest, e.by FROM tag_event e
+    LEFT JOIN tag t ON t.repository = e.repository AND t.name = e.name
+    LEFT JOIN manifest m ON m.id = t.manifest
+    WHERE e.repository = ? AND e.name IN ({}) AND e.number =
+        (SELECT max(number) FROM tag_event WHERE repository = e.repository AND name = e.name)
+"""
+
+
+async def read_states(db: Database, repository_id: int, tags: Sequence[str]) -> dict[str, TagState]:
+    """Where these tags are, of those that ever were."""
+    states: dict[str, TagState] = {}
+    for start in range(0, len(tags), _ASKED_AT_ONCE):
+        some = tags[start : start + _ASKED_AT_ONCE]
+        rows = await db.all(_STATES.format(", ".join("?" * len(some))), (repository_id, *some))
+        states |= {row[0]: TagState(*row[1:]) for row in rows}
+    return states
+
+
+def find_state(tx: Transaction, repository_id: int, tag: str) -> TagState | None:
+    """Where a tag is, inside a transaction; None when it never was."""
+    row = tx.one(_STATES.format("?"), (repository_id, tag))
+    return None if row is None else TagState(*row[1:])
+
+
 _EVENT = "SELECT name, number, from_digest, to_digest, at, by FROM tag_event"
 _NUMBER_MAX = 2**63 - 1
 
@@ -197,28 +222,3 @@ def pin(tx: Transaction, repository_id: int, tag: Tag, pinned_by: str) -> None:
 def unpin(tx: Transaction, repository_id: int, tag: Tag) -> bool:
     """Let retention decide again; False when the tag was not pinned."""
     return tx.run("DELETE FROM tag_pin WHERE repository = ? AND name = ?", (repository_id, tag)) > 0
-
-
-_STATES = """
-    SELECT e.name, m.digest, e.by FROM tag_event e
-    LEFT JOIN tag t ON t.repository = e.repository AND t.name = e.name
-    LEFT JOIN manifest m ON m.id = t.manifest
-    WHERE e.repository = ? AND e.name IN ({}) AND e.number =
-        (SELECT max(number) FROM tag_event WHERE repository = e.repository AND name = e.name)
-"""
-
-
-async def read_states(db: Database, repository_id: int, tags: Sequence[str]) -> dict[str, TagState]:
-    """Where these tags are, of those that ever were."""
-    states: dict[str, TagState] = {}
-    for start in range(0, len(tags), _ASKED_AT_ONCE):
-        some = tags[start : start + _ASKED_AT_ONCE]
-        rows = await db.all(_STATES.format(", ".join("?" * len(some))), (repository_id, *some))
-        states |= {row[0]: TagState(*row[1:]) for row in rows}
-    return states
-
-
-def find_state(tx: Transaction, repository_id: int, tag: str) -> TagState | None:
-    """Where a tag is, inside a transaction; None when it never was."""
-    row = tx.one(_STATES.format("?"), (repository_id, tag))
-    return None if row is None else TagState(*row[1:])

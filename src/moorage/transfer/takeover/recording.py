@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from moorage.database import Transaction
-from moorage.errors import ManifestBlobUnknown, ManifestInvalid
+from moorage.errors import ManifestBlobUnknown, ManifestInvalid, TagImmutable
 from moorage.oci.digest import Digest, algorithm_of
 from moorage.oci.manifest import Manifest
 from moorage.oci.names import RepositoryName, Tag
@@ -99,10 +99,13 @@ def _move_tags(tx: Transaction, repository_id: int, tags: Mapping[str, Tagged], 
         reason = judge_tag(tag_rows.find_state(tx, repository_id, tag), target.digest)
         if reason is None:
             algorithm = algorithm_of(digest)
-            tag_rows.move(
-                tx, repository_id, Tag(tag), target.row_id, target.digest, algorithm, IMPORTED_BY, at
-            )
-            written.tags += 1
+            place = (tx, repository_id, Tag(tag), target.row_id, target.digest, algorithm)
+            try:
+                tag_rows.move(*place, IMPORTED_BY, at)
+            except TagImmutable as refusal:
+                written.kept_tags[tag] = str(refusal)
+            else:
+                written.tags += 1
         elif reason:
             written.kept_tags[tag] = reason
 

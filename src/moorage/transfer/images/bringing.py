@@ -1,0 +1,292 @@
+"""Pushing the images of an archive, by the use cases that a client's push goes through."""
+
+import hashlib
+import json
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from moorage.database import Database
+from moorage.errors import ManifestInvalid
+from moorage.oci import media_types
+from moorage.oci.descriptor import Descriptor
+from moorage.oci.digest import Digest, algorithm_of, digest_of
+from moorage.oci.manifest import Kind, Manifest, parse_manifest
+from moorage.oci.names import RepositoryName, Tag
+from moorage.records.audit.rows import Actor
+from moorage.registry.blobs import rows as blob_rows
+from moorage.registry.blobs.store import BlobStore
+from moorage.registry.manifests.pushing import push_manifest
+from moorage.registry.uploads.uploading import Chunk, Uploads
+from moorage.threads import in_thread
+from moorage.transfer.images import docker_archive, layout
+from moorage.transfer.images.archive import Archive, ArchiveRefused
+from moorage.transfer.images.docker_archive import SavedImage
+from moorage.transfer.images.naming import Named, Placed, place
+
+_OPERATOR = Actor("operator", "local")
+_MANIFESTS_MAX = 10_000
+_GZIP = 31
+"""zlib's number for gzip with its largest window."""
+_GZIP_LEVEL = 6
+
+
+@dataclass(slots=True)
+class Brought:
+    """What came: each image by repository, tag and digest; counts of what was new with it."""
+
+    images: list[dict[str, str | None]] = field(default_factory=list)
+    manifests: int = 0
+    blobs: int = 0
+    bytes: int = 0
+    now: str = ""
+    """What it is at, for whoever shows it."""
+
+
+class Bringing:
+    """One archive on its way in."""
+
+    def __init__(
+        self,
+        db: Database,
+        store: BlobStore,
+        uploads: Uploads,
+        threads: Executor,
+        archive: Archive,
+        manifest_max_bytes: int,
+    ) -> None:
+        self._db = db
+        self._store = store
+        self._uploads = uploads
+        self._threads = threads
+        self._archive = archive
+        self._manifest_max_bytes = manifest_max_bytes
+        self._packed: dict[tuple[RepositoryName, SavedImage], bytes] = {}
+        self.brought = Brought()
+
+    async def bring_layout(self, target: str | None) -> Brought:
+        """Push what an OCI layout names. Raises ArchiveRefused, and what a push raises."""
+        for image in place(layout.read_layout(self._archive), target):
+            await self._push(image)
+        return self.brought
+
+    async def bring_saved(self, target: str | None) -> Brought:
+        """Push what `docker save` wrote: of newer ones the layout within, byte for byte."""
+        if layout.is_layout(self._archive):
+            return await self.bring_layout(target)
+        saved = {digest_of(each.config.encode()): each for each in docker_archive.read_saved(self._archive)}
+        named = [
+            Named(Descriptor(media_types.DOCKER_MANIFEST, key, 0), name)
+            for key, image in saved.items()
+            for name in image.names or ("",)
+        ]
+        for placed in place(named, target):
+            await self._push_saved(saved[placed.root.digest], placed)
+        return self.brought
+
+    # a layout's images
+
+    async def _push(self, image: Placed) -> None:
+        self.brought.now = f"{image.repository}:{image.tag}" if image.tag else image.repository
+        order = self._find_manifests(image.root)
+        for digest, media_type in order:
+            manifest, payload = self._read_manifest(digest, media_type)
+            await self._push_blobs(image.repository, manifest, {each for each, _ in order})
+            tags = [image.tag] if image.tag and digest == image.root.digest else []
+            await self._push_manifest(image.repository, payload, manifest.media_type, digest, tags)
+        self._note(image.repository, image.tag, image.root.digest)
+
+    def _find_manifests(self, root: Descriptor) -> list[tuple[Digest, str]]:
+        """The manifests below one, and it, children first, each once."""
+        order: dict[Digest, str] = {}
+        seen: set[Digest] = set()
+        ahead = [(root.digest, root.media_type, False)]
+        while ahead:
+            digest, media_type, is_after_children = ahead.pop()
+            if is_after_children:
+                order[digest] = media_type
+                continue
+            if digest in seen:
+                continue
+            seen.add(digest)
+            if len(seen) > _MANIFESTS_MAX:
+                raise ArchiveRefused(f"an image of the archive has more than {_MANIFESTS_MAX} manifests")
+            manifest, _ = self._read_manifest(digest, media_type)
+            ahead.append((digest, media_type, True))
+            for each in manifest.references:
+                target = each.target
+                is_manifest = each.kind is Kind.MANIFEST and target.media_type in media_types.MANIFESTS
+                if is_manifest and self._archive.find(layout.path_of(target.digest)) is not None:
+                    ahead.append((target.digest, target.media_type, False))
+        return list(order.items())
+
+    def _read_manifest(self, digest: Digest, media_type: str) -> tuple[Manifest, bytes]:
+        payload = self._archive.read(layout.path_of(digest), self._manifest_max_bytes)
+        if digest_of(payload, algorithm_of(digest)) != digest:
+            raise ArchiveRefused(f"{digest} in the archive has other bytes than its name says")
+        try:
+            return parse_manifest(
+                payload, media_type if media_type in media_types.MANIFESTS else None
+            ), payload
+        except ManifestInvalid as refusal:
+            reason = refusal.detail.get("reason", refusal)
+            raise ArchiveRefused(f"{digest} in the archive is no manifest: {reason}") from refusal
+
+    async def _push_blobs(
+        self, repository: RepositoryName, manifest: Manifest, manifests: set[Digest]
+    ) -> None:
+        """The blobs that the repository does not have, in their order in the archive."""
+        wanted = {each.target.digest for each in manifest.references} - manifests
+        held = await blob_rows.read_held(self._db, repository, list(wanted))
+        found = [
+            (member.position, member.size, digest)
+            for digest in wanted - held
+            if (member := self._archive.find(layout.path_of(digest))) is not None
+        ]
+        for _, size, digest in sorted(found):
+            pieces = self._archive.pieces(layout.path_of(digest))
+            await self._push_blob(repository, pieces, size, lambda digest=digest: digest)  # type: ignore[misc]
+
+    async def _push_blob(
+        self,
+        repository: RepositoryName,
+        pieces: Iterator[bytes],
+        size: int | None,
+        name: Callable[[], Digest],
+    ) -> int:
+        """Push one blob, which `name` names when all of its pieces are read; its size."""
+        upload = await self._uploads.begin(repository, str(_OPERATOR))
+        try:
+            chunk = Chunk(self._flow(pieces), size)
+            if size is None:
+                await self._uploads.append(repository, upload.id, chunk)
+                chunk = Chunk(self._flow(iter(())), 0)
+                blob = await self._uploads.finish(repository, upload.id, chunk, name())
+            else:
+                blob = await self._uploads.finish(repository, upload.id, chunk, name())
+        except BaseException:
+            await self._uploads.abandon(upload)
+            raise
+        self.brought.blobs += 1
+        self.brought.bytes += blob.size
+        return blob.size
+
+    async def _flow(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+        while (piece := await in_thread(self._threads, next, pieces, None)) is not None:
+            yield piece
+
+    async def _push_manifest(
+        self, repository: RepositoryName, payload: bytes, media_type: str, digest: Digest, tags: list[Tag]
+    ) -> None:
+        await push_manifest(
+            self._db,
+            self._store,
+            repository,
+            payload,
+            media_type,
+            digest=digest,
+            tags=tags,
+            pushed_by=_OPERATOR,
+        )
+        self.brought.manifests += 1
+
+    def _note(self, repository: RepositoryName, tag: Tag | None, digest: Digest) -> None:
+        self.brought.images.append({"repository": repository, "tag": tag, "digest": digest})
+
+    # what docker saved
+
+    async def _push_saved(self, image: SavedImage, placed: Placed) -> None:
+        repository = placed.repository
+        self.brought.now = f"{repository}:{placed.tag}" if placed.tag else repository
+        payload = self._packed.get((repository, image))
+        if payload is None:
+            payload = self._packed[repository, image] = await self._pack(repository, image)
+        tags = [placed.tag] if placed.tag else []
+        digest = digest_of(payload)
+        await self._push_manifest(repository, payload, media_types.DOCKER_MANIFEST, digest, tags)
+        self._note(repository, placed.tag, digest)
+
+    async def _pack(self, repository: RepositoryName, image: SavedImage) -> bytes:
+        """Push the layers and the configuration of an image; the manifest that it has then."""
+        layers = []
+        for name, diff_id in zip(image.layers, image.diff_ids, strict=True):
+            packed = _Packed(self._archive.pieces(name), name, diff_id)
+            size = await self._push_blob(repository, packed.pieces(), None, packed.get_digest)
+            layers.append(_descriptor(docker_archive.LAYER_TYPE, packed.get_digest(), size))
+        config = self._archive.read(image.config, layout.JSON_MAX_BYTES)
+        digest = digest_of(config)
+        size = await self._push_blob(repository, iter([config]), len(config), lambda: digest)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": media_types.DOCKER_MANIFEST,
+            "config": _descriptor(docker_archive.CONFIG_TYPE, digest, size),
+            "layers": layers,
+        }
+        return json.dumps(manifest, indent=3).encode()
+
+
+def _descriptor(media_type: str, digest: Digest, size: int) -> dict[str, object]:
+    return {"mediaType": media_type, "size": size, "digest": digest}
+
+
+class _Packed:
+    """A layer's tar on its way through gzip, unless it is packed already; checked against its diff id.
+
+    The same bytes give the same digest each time: no name and no time is in them.
+    """
+
+    def __init__(self, plain: Iterator[bytes], name: str, diff_id: Digest) -> None:
+        self._plain = plain
+        self._name = name
+        self._diff_id = diff_id
+        self._packed = hashlib.sha256()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The packed bytes. Raises ArchiveRefused at their end when they are not what they should be."""
+        hasher = hashlib.new(algorithm_of(self._diff_id), usedforsecurity=False)
+        first = next(self._plain, b"")
+        is_packed = first.startswith(b"\x1f\x8b")
+        passed = self._pass_on(first, hasher.update) if is_packed else self._pack(first, hasher.update)
+        for piece in passed:
+            self._packed.update(piece)
+            yield piece
+        if f"{algorithm_of(self._diff_id)}:{hasher.hexdigest()}" != self._diff_id:
+            raise ArchiveRefused(
+                f"{self._name} in the archive is not the layer {self._diff_id} that it should be"
+            )
+
+    def get_digest(self) -> Digest:
+        """Of the packed bytes so far."""
+        return Digest(f"sha256:{self._packed.hexdigest()}")
+
+    def _all(self, first: bytes) -> Iterator[bytes]:
+        yield first
+        yield from self._plain
+
+    def _pack(self, first: bytes, note: Callable[[bytes], None]) -> Iterator[bytes]:
+        packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
+        for piece in self._all(first):
+            note(piece)
+            if packed := packer.compress(piece):
+                yield packed
+        yield packer.flush()
+
+    def _pass_on(self, first: bytes, note: Callable[[bytes], None]) -> Iterator[bytes]:
+        unpacker = zlib.decompressobj(_GZIP)
+        for piece in self._all(first):
+            rest = piece
+            while rest:
+                try:
+                    # so much at a time: what is packed may be a thousand times as large
+                    note(unpacker.decompress(rest, 1024 * 1024))
+                except zlib.error as error:
+                    raise ArchiveRefused(
+                        f"{self._name} in the archive cannot be unpacked: {error}"
+                    ) from error
+                rest = unpacker.unconsumed_tail
+                if unpacker.eof and unpacker.unused_data:
+                    # another member follows
+                    rest, unpacker = unpacker.unused_data, zlib.decompressobj(_GZIP)
+            yield piece
+        note(unpacker.flush())
