@@ -92,6 +92,10 @@ class PausingDatabase:
         await self._stage.reach("before a read")
         return await self._db.all(sql, values)
 
+    async def scan(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        await self._stage.reach("before a read")
+        return await self._db.scan(sql, values)
+
     async def write(self, work: Callable[[Transaction], T]) -> T:
         await self._stage.reach("before a transaction")
         value = await self._db.write(work)

@@ -150,7 +150,7 @@ def leave_replaced_files(replace: Replace) -> None:
     commit = Uploads._commit
 
     async def commit_only(self: Uploads, *arguments: Any) -> Blob:
-        store, self._store = self._store, _Careless(self._store)  # type: ignore[assignment]
+        store, self._store = self._store, _Careless(self._store)
         try:
             return await commit(self, *arguments)
         finally:
