@@ -282,11 +282,13 @@ def keep_with_parents(tx: Transaction, deletion_id: int) -> None:
         JOIN trash p ON p.manifest = e.manifest AND p.deletion <> trash.deletion
         WHERE m.id = trash.manifest
     """
-    tx.run(
+    # level by level: a child goes no sooner than an index that goes no sooner than another
+    while tx.run(
         f"UPDATE trash SET deletion = (SELECT max(p.deletion) {parents})"
         f" WHERE deletion = ? AND EXISTS (SELECT 1 {parents})",
         (deletion_id,),
-    )
+    ):
+        pass
 
 
 def list_trashed_children(tx: Transaction, row_id: int) -> list[int]:
