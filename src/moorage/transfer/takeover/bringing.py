@@ -180,7 +180,7 @@ class Takeover:
                 blobs = await self._adopt_all(found.name, some, lost)
             # what no tag names there begins its time as untagged here
             times = {digest: found.revisions[digest] if digest in tagged else now_ms() for digest in digests}
-            manifests = await in_thread(self._threads, self._read_all, times, lost)
+            manifests = await in_thread(self._threads, self._read_all, plan, times, lost)
             for digest in digests:
                 left |= tags_of.pop(digest, {})
             tags, left = (left, {}) if len(left) <= _TAGS_AT_ONCE else ({}, left)
@@ -225,10 +225,15 @@ class Takeover:
         self._adopting.settle([blob.digest for blob in blobs])
         return blobs
 
-    def _read_all(self, times: Mapping[Digest, int], lost: dict[Digest, str]) -> dict[Digest, ReadyManifest]:
-        """Manifests as they lie there now: the other registry goes on meanwhile."""
+    def _read_all(
+        self, plan: Plan, times: Mapping[Digest, int], lost: dict[Digest, str]
+    ) -> dict[Digest, ReadyManifest]:
+        """Manifests as the plan has them, or as they lie there now: the other registry goes on meanwhile."""
         read: dict[Digest, ReadyManifest] = {}
         for digest, at in times.items():
+            if (known := plan.manifests[digest].read) is not None:
+                read[digest] = ReadyManifest(*known, at)
+                continue
             try:
                 payload = read_manifest(digest, self._read)
                 read[digest] = ReadyManifest(parse_manifest(payload, None), payload, at)
