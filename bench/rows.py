@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.accounts import SignedInManifest, SigningIn
 from bench.blobs import BlobGet, BlobPush, BlobRanges, SmallBlobGet
+from bench.garbage import GarbageBeside, GarbageGrowth
 from bench.listing import VersionPage
 from bench.manifests import ManifestByTag, ManifestHead, ManifestPush
 from bench.memory import EndlessPush, ManyPulls
@@ -32,6 +33,8 @@ def make_rows() -> Sequence[Row]:
         VersionPage(),
         ManyPulls(),
         Startup(),
+        GarbageGrowth(),
+        GarbageBeside(),
         Takeover(),
         EndlessPush(),
     )

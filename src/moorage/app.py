@@ -47,6 +47,7 @@ from moorage.registry.repositories.rows import has_repositories
 from moorage.registry.uploads.uploading import Uploads
 from moorage.schedule import read_schedule
 from moorage.storage.filesystem import FilesystemStore
+from moorage.storage.upkeep import FilesystemUpkeep
 from moorage.transfer.backing_up import Source
 from moorage.transfer.restoring import MARKER
 from moorage.upkeep import Upkeep, backup_source
@@ -288,6 +289,7 @@ def _open(
         visits,
         Pulls(db),
         PlatformReader(db, store, threads),
+        FilesystemUpkeep(store),
     )
     return _Opened(services, db, store, second_digests, issuers, threads)
 

@@ -478,6 +478,7 @@ class JobSettings:
         True,  # noqa: FBT003
         "Whether `moorage serve` runs a job worker of its own; if not, run `moorage worker` beside it.",
     )
+    garbage: str = setting("every 1m", "When garbage is collected, if there is any.")
     check: str = setting("0 4 * * 0", "When rows and files are compared both ways.")
     scrub: str = setting("every 15m", "When it is looked whether a round of scrub.period is due.")
     backup: str = setting("0 2 * * *", "When a backup is made, if backup.folder is set.")

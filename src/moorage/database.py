@@ -29,7 +29,7 @@ class Transaction(Protocol):
 
 
 class Database(Protocol):
-    """Three verbs. A read never waits for a write."""
+    """Four verbs. A read never waits for a write."""
 
     async def one(self, sql: str, values: Sequence[object] = ()) -> Row | None:
         """The first row, or None."""
@@ -37,6 +37,10 @@ class Database(Protocol):
 
     async def all(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """Every row."""
+        ...
+
+    async def scan(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        """Every row, of a read that may take long: others go on meanwhile."""
         ...
 
     async def write(self, work: Callable[[Transaction], T]) -> T:

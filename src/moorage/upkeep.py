@@ -1,4 +1,4 @@
-"""The wiring of what keeps a store: its checks, scrubs and backups, as jobs and as their schedules."""
+"""The wiring of what keeps a store: garbage, checks, scrubs and backups, as jobs and as their schedules."""
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
@@ -11,6 +11,8 @@ from moorage.config import Settings
 from moorage.database import Database
 from moorage.databases.snapshots import SqliteSnapshots
 from moorage.lifecycle.checking.check import StoreCheck
+from moorage.lifecycle.garbage import rows as garbage_rows
+from moorage.lifecycle.garbage.collecting import Garbage
 from moorage.lifecycle.scrubbing.scrub import Scrub
 from moorage.lifecycle.scrubbing.verifying import Verifier
 from moorage.records.audit.rows import Actor
@@ -32,21 +34,33 @@ class Upkeep:
         self._scrub = Scrub(db, store, settings.scrub)
         self._verifier = Verifier(db, store)
         self._source = backup_source(db, store, settings)
+        self._garbage = Garbage(db, store, threads, settings.delete.delay_ms)
 
     def handlers(self) -> Mapping[str, Handler]:
         """By kind of job."""
-        return {"check": self.check, "scrub": self.scrub, "verify": self.verify, "backup": self.backup}
+        return {
+            "garbage": self.garbage,
+            "check": self.check,
+            "scrub": self.scrub,
+            "verify": self.verify,
+            "backup": self.backup,
+        }
 
     def schedules(self) -> Mapping[str, Scheduled]:
         """What of it is done again and again."""
         jobs = self._settings.jobs
         found = {
+            "garbage": Scheduled(read_schedule(jobs.garbage), garbage_rows.is_due),
             "check": Scheduled(read_schedule(jobs.check)),
             "scrub": Scheduled(read_schedule(jobs.scrub), lambda _: self._scrub.is_due()),
         }
         if self._settings.backup.folder is not None:
             found["backup"] = Scheduled(read_schedule(jobs.backup))
         return found
+
+    async def garbage(self, running: Running) -> Mapping[str, object]:
+        """What nothing needs any more, off the disk."""
+        return _fact(await self._garbage.collect(running.say))
 
     async def check(self, running: Running) -> Mapping[str, object]:
         """Rows against files, both ways."""

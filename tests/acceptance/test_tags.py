@@ -37,7 +37,7 @@ def test_b70_docker_prints_which_rule_fixes_the_tag(
     assert code != 0
     assert printed.splitlines()[-1] == (
         f"denied: the tag is fixed: {repository}:1.0.0 cannot be moved:"
-        f" rule {rule['id']} ({rule['pattern']} in {repository})"
+        f" rule {rule['id']} (preset versions in {repository})"
     )
     # docker takes it as final
     assert took_s < 5

@@ -51,6 +51,26 @@ def make_tag(owner: Person) -> str:
     return f"{name}?tag=1.0"
 
 
+def make_manifest(owner: Person) -> str:
+    """What the tag points to, by its digest."""
+    name = make_tag(owner).removesuffix("?tag=1.0")
+    found = owner.registry.send(
+        "HEAD", f"/v2/{name}/manifests/1.0", b"", [basic(owner.name, owner.secret or "")]
+    )
+    return f"/manifests/{name}?digest={found['Docker-Content-Digest']}"
+
+
+def make_deletion(owner: Person) -> str:
+    return f"/trash/{owner.do('DELETE', make_manifest(owner))['deletion']}"
+
+
+def make_deleted_repository(owner: Person) -> str:
+    """A repository whose name is free again."""
+    make_repository(owner)
+    deleted = owner.do("DELETE", "/repositories/alice/app")["deletion"]
+    return f"/deleted-repositories/{deleted}"
+
+
 def make_pin(owner: Person) -> str:
     path = f"/pins/{make_tag(owner)}"
     owner.do("PUT", path)
@@ -108,7 +128,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ),
     ("DELETE", "/repositories/{name...}"): Row("404 200 403 403 200 403", make_repository),
     ("GET", "/tags/{name...}"): Row("404 200 200 200 200 200", lambda owner: f"/tags/{make_tag(owner)[:9]}"),
-    ("DELETE", "/tags/{name...}"): Row("404 204 403 403 204 403", lambda owner: f"/tags/{make_tag(owner)}"),
+    ("DELETE", "/tags/{name...}"): Row("404 200 403 403 200 403", lambda owner: f"/tags/{make_tag(owner)}"),
     ("GET", "/history/{name...}"): Row(
         "404 200 200 200 200 200", lambda owner: f"/history/{make_tag(owner)}"
     ),
@@ -126,6 +146,18 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/immutability/{id}"): Row("404 200 404 200 200 404", make_immutability),
     ("DELETE", "/immutability/{id}"): Row("404 204 404 403 204 404", make_immutability),
     ("GET", "/retention/plan"): Row("404 200 200 200 200 200", "/retention/plan?scope=alice/kept"),
+    ("DELETE", "/manifests/{name...}"): Row("404 200 403 403 200 403", make_manifest),
+    ("GET", "/trash"): Row(ALL, "/trash"),
+    ("GET", "/trash/{id}"): Row("404 200 200 200 200 200", make_deletion),
+    ("POST", "/trash/{id}/restore"): Row(
+        "404 200 403 403 200 403", lambda owner: f"{make_deletion(owner)}/restore"
+    ),
+    ("DELETE", "/trash/{id}"): Row("404 200 403 403 200 403", make_deletion),
+    ("GET", "/deleted-repositories"): Row(ALL, "/deleted-repositories"),
+    ("POST", "/deleted-repositories/{id}/restore"): Row(
+        "404 200 403 403 200 403", lambda owner: f"{make_deleted_repository(owner)}/restore", {}
+    ),
+    ("DELETE", "/deleted-repositories/{id}"): Row("404 200 403 403 200 403", make_deleted_repository),
     ("GET", "/grants"): Row(ALL, "/grants"),
     ("POST", "/grants"): Row(
         "403 404 403 403 404 403",
@@ -148,6 +180,9 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/jobs/{id}"): Row("404 200 200 200 200 404", "/jobs/1"),
     ("POST", "/jobs/{id}/cancel"): Row(ADMINS_ONLY.format(409), "/jobs/1/cancel"),
     ("POST", "/jobs/{id}/retry"): Row(ADMINS_ONLY.format(409), "/jobs/1/retry"),
+    ("GET", "/garbage"): Row("403 403 403 200 200 403", "/garbage"),
+    ("GET", "/garbage/plan"): Row("403 403 403 200 200 403", "/garbage/plan"),
+    ("POST", "/garbage/runs"): Row(ADMINS_ONLY.format(202), "/garbage/runs"),
     ("GET", "/store"): Row("403 403 403 200 200 403", "/store"),
     ("POST", "/store/check"): Row(ADMINS_ONLY.format(202), "/store/check", {}),
     ("POST", "/store/accept"): Row(ADMINS_ONLY.format(200), "/store/accept"),
@@ -156,7 +191,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("POST", "/scrub"): Row(ADMINS_ONLY.format(202), "/scrub", {"now": True}),
     ("POST", "/verify"): Row(ADMINS_ONLY.format(202), "/verify", {"repository": "alice/app"}),
     ("GET", "/backups"): Row("403 403 403 200 200 403", "/backups"),
-    ("POST", "/backups"): Row(ADMINS_ONLY.format(400), "/backups"),
+    ("POST", "/backups"): Row(ADMINS_ONLY.format(405), "/backups"),
     ("GET", "/retention/rules"): Row(ALL, "/retention/rules"),
     ("POST", "/retention/rules"): Row(
         "400 400 400 400 400 400", "/retention/rules", {"scope": "alice/*", "pattern": "*"}

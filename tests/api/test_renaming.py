@@ -220,3 +220,23 @@ def test_removed_repository_is_gone_by_its_old_name_too(alice: Person) -> None:
 
     assert send(alice, "GET", "alice/app/manifests/latest").status == 404
     assert audit(alice.registry.settings.storage.data) == []
+
+
+def test_anyone_follows_from_one_public_namespace_to_another_and_into_no_private_one(
+    admin: Person, alice: Person, bob: Person
+) -> None:
+    for name, visibility in (("alice", "public"), ("bob", "private")):
+        admin.do("PATCH", f"/namespaces/{name}", {"visibility": visibility})
+    for name in ("alice/a", "alice/b"):
+        push(alice, name)
+    rename(admin, "alice/a", "alice/new")
+    rename(admin, "alice/b", "bob/new")
+
+    nobody = Person(alice.registry, secret=None)
+    statuses = [
+        Client(nobody, name, "pull").ask(method, f"{name}/manifests/latest")
+        for name in ("alice/a", "alice/b")
+        for method in ("HEAD", "GET")
+    ]
+
+    assert statuses == [200, 200, 404, 404]

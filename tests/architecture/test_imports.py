@@ -67,7 +67,13 @@ MAY_IMPORT = {
     "registry.pulls": ("registry.repositories", *BENEATH),
     "registry.uploads": ("registry.blobs", "registry.repositories", *BENEATH),
     "registry.tags": ("registry.blobs", "registry.pulls", "registry.repositories", *BENEATH),
-    "registry.manifests": ("registry.tags", "registry.blobs", "registry.repositories", *BENEATH),
+    "registry.manifests": (
+        "registry.tags",
+        "registry.blobs",
+        "registry.pulls",
+        "registry.repositories",
+        *BENEATH,
+    ),
     "registry.images": (
         "registry.manifests",
         "registry.tags",

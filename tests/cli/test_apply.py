@@ -37,6 +37,14 @@ pattern = "team/*"
 to = "everyone"
 actions = ["pull"]
 pattern = "attic/*"
+
+[[immutable]]
+scope = "team/*"
+tags = "versions"
+
+[[immutable]]
+scope = "attic/*"
+tags = "re:v[0-9]+"
 """
 
 DONE = """\
@@ -49,6 +57,8 @@ DONE = """\
 + namespace attic: private, owned by the administrators
 + grant to account bot.ci on team/*: pull,push
 + grant to everyone on attic/*: pull
++ fixed tags in attic/*: re:v[0-9]+
++ fixed tags in team/*: re:[vV]?[0-9]+(\\.[0-9]+){2,}([^0-9].*)?
 """
 
 
@@ -77,9 +87,9 @@ def test_file_is_shown_then_made_so_then_nothing_is_left_to_do(claimed: ServerPr
     first = moorage("apply", access, *local).check().out
     second = moorage("apply", access, *local).check().out
 
-    assert dry == DONE + "9 to do; nothing was changed.\n"
+    assert dry == DONE + "11 to do; nothing was changed.\n"
     assert [each["name"] for each in before] == ["alice"]
-    assert first == DONE + "9 done.\n"
+    assert first == DONE + "11 done.\n"
     assert second == "Nothing to do.\n"
     explained = moorage("access", "explain", "bot.ci", "push", "team/app", "--json", *local).json()
     assert explained["is_allowed"]
@@ -118,6 +128,7 @@ def test_pruning_removes_what_is_not_named_but_the_last_administrator(
     assert "- group ops\n" in said
     assert "alice" not in said
     assert moorage("grant", "list", "--json", *local).json() == []
+    assert moorage("immutable", "list", "--json", *local).json() == []
 
 
 def test_file_is_applied_over_the_network(claimed: ServerProcess, access: Path) -> None:
@@ -130,7 +141,7 @@ def test_file_is_applied_over_the_network(claimed: ServerProcess, access: Path) 
     access.write_text('[accounts.alice]\nrole = "admin"\n')
     moorage("apply", access, "--prune", env=remote).check()
 
-    assert made["done"] == len(made["changes"]) == 9
+    assert made["done"] == len(made["changes"]) == 11
     assert made["changes"][0] == {"sign": "+", "what": "account carol", "detail": "person, auditor"}
     # whoever applies it stays, named or not
     names = [each["name"] for each in moorage("user", "list", "--json", *local).json()]
@@ -147,15 +158,31 @@ def test_every_mistake_in_a_file_is_told_by_its_line(tmp_path: Path) -> None:
     path.write_text(
         '[accounts.carol]\nrol = "admin"\nkind = "human"\n\n[acounts.dave]\n\n[accounts.Eve]\n\n'
         '[groups.ops]\nmembers = "carol"\n\n[[grants]]\nto = "carol"\nactions = ["fly"]\npattern = "a/b"\n\n'
-        '[[grants]]\nto = "carol"\npattern = "Team"\n'
+        '[[grants]]\nto = "carol"\npattern = "Team"\n\n'
+        '[[immutable]]\nscope = "team/*"\ntags = "re:("\n\n[[immutable]]\nscope = "team/*"\n\n'
+        + '[[immutable]]\nscope = "a/*"\ntags = "1.*"\n'
+        * 2
     )
 
     with pytest.raises(DocumentRefused) as refusal:
         read_document(path)
 
     said = [each.removeprefix(f"{path}:") for each in refusal.value.problems]
-    assert [each.partition(":")[0] for each in said] == ["2", "3", "7", "5", "10", "14", "19"]
+    assert [each.partition(":")[0] for each in said] == [
+        "2",
+        "3",
+        "7",
+        "5",
+        "10",
+        "14",
+        "19",
+        "23",
+        "25",
+        "31",
+    ]
     assert said[0] == "2: accounts have no rol; did you mean role?"
+    assert said[7].startswith("23: tags: no expression that RE2 takes: missing ): ")
+    assert said[8:] == ["25: a rule needs tags", "31: tags 1.* are fixed in a/* already"]
     assert said[3].endswith("there is no [acounts]; did you mean accounts?")
 
 

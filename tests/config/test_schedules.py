@@ -1,9 +1,11 @@
 """Schedules as an operator writes them."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
 
+from moorage.config import JobSettings
 from moorage.schedule import read_schedule
 
 NOON = int(datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC).timestamp()) * 1000
@@ -51,3 +53,17 @@ def test_off_has_no_next_moment() -> None:
 def test_what_is_no_schedule_is_refused_with_what_would_be(text: str) -> None:
     with pytest.raises(ValueError, match=r"every 30s.*cron.*off"):
         read_schedule(text)
+
+
+@dataclass(frozen=True, slots=True)
+class WithErrands(JobSettings):
+    """As it looks with one more kind of job."""
+
+    errands: str = "every 1m"
+
+
+def test_bad_schedule_in_the_settings_is_named() -> None:
+    assert WithErrands().problems() == []
+    ((key, sentence),) = WithErrands(errands="dayly").problems()
+    assert key == "errands"
+    assert "'dayly'" in sentence

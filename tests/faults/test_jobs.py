@@ -13,15 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
+from moorage import app
 from moorage.databases import sqlite
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.health import Health
 from moorage.records.jobs import rows
+from moorage.records.jobs.alive import WORKER, SharedLock
 from moorage.records.jobs.rows import Job
 from tests.faults.errands import KIND, read
 from tests.faults.means import children_of, is_running, job_worker_of, wait_until
+from tests.registry.in_process import settings_for
 from tests.servers import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -293,6 +297,38 @@ def test_job_is_followed_to_its_end_by_a_worker_or_without_one(tmp_path: Path, j
     alone = moorage("jobs", "show", second, "--follow", "--data", jobs.folder, "--json")
     assert json.loads(alone.stdout)["state"] == "done"
     assert jobs.job(second).result == {"turns": 5}
+
+
+def test_job_that_a_command_does_itself_is_left_to_others_when_it_is_interrupted(jobs: Rows) -> None:
+    os.close(app.prepare(settings_for(jobs.folder)))
+    (held,) = jobs.ask(hold=[1])
+    command = [*ERRANDS, "run", "jobs", "show", str(held), "--follow", "--data", str(jobs.folder)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as following:
+        wait_until(lambda: jobs.job(held).progress is not None)
+        following.send_signal(signal.SIGINT)
+        _, said = following.communicate(timeout=10)
+
+    assert following.returncode == 1
+    assert f"moorage jobs cancel {held}" in said
+    assert "Traceback" not in said
+    job = jobs.job(held)
+    assert (job.state, job.attempts) == ("queued", 0)
+
+
+def test_f56_schema_is_not_changed_under_a_worker_of_another_version(jobs: Rows) -> None:
+    settings = settings_for(jobs.folder)
+    os.close(app.prepare(settings))
+    connection = apsw.Connection(str(settings.storage.database))
+    connection.execute("DELETE FROM migration WHERE number = (SELECT max(number) FROM migration)")
+    connection.close()
+    before = settings.storage.database.read_bytes()
+    with SharedLock(jobs.folder / WORKER) as lock:
+        asyncio.run(lock.share())
+
+        with pytest.raises(app.StartRefused, match=r"older Moorage.*job worker runs on the folder"):
+            app.prepare(settings)
+
+    assert settings.storage.database.read_bytes() == before
 
 
 def server_worker(server: ServerProcess) -> int:

@@ -1,8 +1,8 @@
 """F55: a backup taken while others push; restored elsewhere, it is whole."""
 
+import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -289,50 +289,67 @@ def start(*arguments: object) -> subprocess.Popen[bytes]:
     )
 
 
-def kill_after(process: subprocess.Popen[bytes], seconds: float) -> None:
-    time.sleep(seconds)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def files_under(folder: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(folder))
 
 
-def test_backup_and_restore_that_are_killed_at_random_moments_are_repeated(
+def kill_when(process: subprocess.Popen[bytes], folder: Path, files: int) -> bool:
+    """Kill a process when it has made so many files; whether it was in the middle of its work."""
+    while process.poll() is None and files_under(folder) < files:
+        time.sleep(0.001)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+def test_f1_backup_that_is_killed_is_none_and_is_repeated(
     server: ServerProcess, repository: Repository, tmp_path: Path
 ) -> None:
-    folder, random_moments = tmp_path / "backups", random.Random(4)
-    images = [push_image(repository, f"v{number}", layer_bytes=2_000_000) for number in range(15)]
-    cut = 0
-    for _ in range(8):
-        process = start("backup", folder, "--data", server.data_dir)
-        kill_after(process, random_moments.uniform(0.3, 1.6))
-        if process.returncode == -signal.SIGKILL:
-            cut += 1
-        # what was cut is no backup; what is one can be restored
-        if folder.exists() and list((folder / "generations").glob("*Z*")):
-            for whole in (each for each in (folder / "generations").iterdir() if "." not in each.name):
-                assert json.loads((whole / "generation.json").read_bytes())["blobs"] == 30
-    made = back_up(server, folder)
-    assert cut
-    assert not list((folder / "generations").glob("*.part"))
-    for moment in range(6):
-        kill_after(start("restore", folder, "--data", tmp_path / "new"), random_moments.uniform(0.2, 1.2))
-        if (tmp_path / "new" / "restoring").exists():
-            answer = moorage("serve", "--data", tmp_path / "new", "--listen", "127.0.0.1:0")
-            assert (answer.code, "half of a restore" in answer.err) == (1, True), moment
-        elif (tmp_path / "new").exists() and any((tmp_path / "new").iterdir()):
-            # it was done before it was killed
-            shutil.rmtree(tmp_path / "new")
-    if not (tmp_path / "new" / "moorage.db").exists():
-        restore(folder, tmp_path / "new", "--at", made["generation"])
+    folder = tmp_path / "backups"
+    for number in range(15):
+        push_image(repository, f"v{number}", layer_bytes=2_000_000)
+    whole = back_up(server, folder)
+    shutil.rmtree(folder / "blobs")
 
+    cuts = []
+    for files in (3, 6, 15, 25, 32):
+        cuts.append(kill_when(start("backup", folder, "--data", server.data_dir), folder, files))
+        listed = moorage("backup", folder, "--list", "--json").json()
+        assert {whole["generation"]} <= {each["generation"] for each in listed}
+    made = back_up(server, folder)
+
+    assert sum(cuts) >= 3
+    assert (made["blobs"], made["missing"]) == (30, [])
+    assert made["brought_blobs"] < 30
+    assert not list((folder / "generations").glob("*.part"))
+    assert restore(folder, tmp_path / "new")["missing"] == []
     assert audit(tmp_path / "new") == []
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+
+
+def test_f1_restore_that_is_killed_is_not_served_and_is_repeated(
+    server: ServerProcess, repository: Repository, tmp_path: Path
+) -> None:
+    folder, new = tmp_path / "backups", tmp_path / "new"
+    images = [push_image(repository, f"v{number}", layer_bytes=2_000_000) for number in range(15)]
+    made = back_up(server, folder)
+
+    for files in (1, 3, 12, 25):
+        assert kill_when(start("restore", folder, "--data", new), new, files)
+        refused = moorage("serve", "--data", new, "--listen", "127.0.0.1:0")
+        assert (refused.code, "half of a restore" in refused.err) == (1, True), refused
+    restored = restore(folder, new)
+
+    assert (restored["blobs"], restored["generation"]) == (30, made["generation"])
+    assert restored["were_there"] > 10
+    assert sorted(path.name for path in new.iterdir()) == [
         "blobs",
         "moorage.db",
         "moorage.sequence",
         "quarantine",
         "uploads",
     ]
-    with ServerProcess(tmp_path / "new") as copy:
+    assert audit(new) == []
+    with ServerProcess(new) as copy:
         for image in images:
             check_image(Repository(Client(copy.port), "team/app"), image)
 

@@ -14,7 +14,7 @@ import typer
 
 from moorage.cli.manage.client import Unreachable
 from moorage.cli.manage.session import JsonOption, refusals_told
-from moorage.cli.manage.showing import Show
+from moorage.cli.manage.showing import Show, shown
 from moorage.cli.manage.store import amount
 from moorage.cli.settings import ConfigOption, DataOption, load_or_exit
 from moorage.config import Settings
@@ -163,7 +163,7 @@ def restore(
     else:
         there = f", {made.were_there:,} of them there already" if made.were_there else ""
         typer.echo(
-            f"{data} is as the registry was at {made.made_at}: {made.blobs:,} blobs of"
+            f"{data} is as the registry was at {shown(made.made_at)}: {made.blobs:,} blobs of"
             f" {amount(made.bytes)}{there}, each compared with its digest."
         )
         typer.echo(f"Serve it: moorage serve --data {data}")
@@ -199,12 +199,12 @@ def _progress(*, is_silent: bool) -> Iterator["Progress"]:
             TextColumn("{task.fields[far]}"),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=Console(stderr=True)) as shown:
-            task = shown.add_task("", total=None, far="")
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("", total=None, far="")
 
             class Bar:
                 async def say(self, done: int, total: int | None, unit: str, note: str = "") -> None:
-                    shown.update(
+                    bar.update(
                         task, description=note, completed=done, total=total, far=_far(done, total, unit)
                     )
 

@@ -13,6 +13,7 @@ from moorage.cli.manage import (
     admin,
     apply,
     audit,
+    garbage,
     grants,
     groups,
     immutable,
@@ -24,6 +25,7 @@ from moorage.cli.manage import (
     store,
     tags,
     tokens,
+    trash,
     users,
 )
 from moorage.cli.transfer import exporting, importing
@@ -58,6 +60,9 @@ access.app.command()(apply.export)
 app.command()(apply.apply)
 app.command()(audit.audit)
 app.add_typer(keys.app, name="key")
+app.command()(trash.delete)
+app.add_typer(trash.app, name="trash")
+app.add_typer(garbage.app, name="gc")
 app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
 app.add_typer(importing.app, name="import")

@@ -103,6 +103,9 @@ class SqliteSnapshot:
     async def all(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         return self._connection.execute(sql, values).fetchall()
 
+    async def scan(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        return await self.all(sql, values)
+
     async def write(self, work: Callable[[Transaction], T]) -> T:  # noqa: ARG002 - whatever it is
         raise StorageReadOnly
 

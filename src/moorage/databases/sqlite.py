@@ -166,6 +166,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, health: Health) -> None:
         self._health = health
+        self._path = path
         # here, not in its thread: a worker that cannot write shall not start
         writing = _connect(path, can_write=True)
         self._reader = _connect(path, can_write=False)
@@ -180,6 +181,16 @@ class SqliteDatabase:
 
     async def all(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         return self._execute(sql, values).fetchall()
+
+    async def scan(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        def read() -> list[Row]:
+            connection = _connect(self._path, can_write=False)
+            try:
+                return connection.execute(sql, values).fetchall()
+            finally:
+                connection.close()
+
+        return await asyncio.to_thread(read)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         if self._health.failure is not None:

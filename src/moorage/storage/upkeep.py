@@ -1,10 +1,11 @@
-"""The files of a store as a check walks them: see `filesystem.py` for where they lie."""
+"""The files of a store as a check walks and measures them: see `filesystem.py` for where they lie."""
 
 import os
 from pathlib import Path
 
 from moorage.clock import now_ms
 from moorage.lifecycle.checking.files import StoredFile
+from moorage.lifecycle.garbage.status import Usage
 from moorage.storage.filesystem import FilesystemStore, refusals
 
 
@@ -52,6 +53,30 @@ class FilesystemUpkeep:
     def discard_aside(self, name: str) -> None:
         with refusals():
             (self._store.aside / name).unlink(missing_ok=True)
+
+    def measure(self) -> Usage:
+        root = self._store.root
+        database = sum(_on_disk(path) for path in root.glob("moorage.db*"))
+        known = {self._store.uploads, self._store.aside, self._store.shards.parent}
+        other = _on_disk(root) + _on_disk(self._store.shards.parent) + _on_disk(self._store.shards)
+        with refusals():
+            other += sum(_on_disk(Path(entry.path)) for entry in os.scandir(self._store.shards))
+            for path in root.iterdir():
+                if path not in known and not path.name.startswith("moorage.db"):
+                    other += _all_on_disk(path)
+        return Usage(_all_on_disk(self._store.uploads), _all_on_disk(self._store.aside), database, other)
+
+
+def _all_on_disk(path: Path) -> int:
+    return _on_disk(path) + sum(_on_disk(each) for each in path.rglob("*"))
+
+
+def _on_disk(path: Path) -> int:
+    """What a file or folder takes of the disk; 0 for one that is gone."""
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 def _list(folder: Path) -> list[StoredFile]:

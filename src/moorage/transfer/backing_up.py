@@ -17,6 +17,7 @@ from moorage.clock import now_ms
 from moorage.database import Database
 from moorage.lifecycle.checking.rows import find_blob_row
 from moorage.lifecycle.progress import Progress
+from moorage.oci.digest import Digest
 from moorage.records.audit.rows import Actor, record
 from moorage.registry.blobs.rows import Blob, get_total, list_live
 from moorage.registry.blobs.store import BlobDamaged, BlobFile, BlobStore
@@ -32,7 +33,7 @@ from moorage.transfer.backup_folder import (
     write_synced,
 )
 from moorage.transfer.pausing import GarbagePause
-from moorage.transfer.ports import Bytes, SnapshotFailed, Snapshots
+from moorage.transfer.ports import SnapshotFailed, Snapshots
 from moorage.transfer.pruning import prune
 from moorage.transfer.telling import Telling
 
@@ -47,8 +48,12 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class BackedUpStore(BlobStore, Bytes, Protocol):
+class BackedUpStore(BlobStore, Protocol):
     """All that a backup needs of the bytes."""
+
+    def path_of(self, digest: Digest, generation: int) -> Path:
+        """Where a blob's file lies, or would."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +246,7 @@ class _Making:
     def _publish(self, made: BackedUp, database: Path) -> None:
         generation = Generation(
             format=FORMAT,
-            made_at=datetime.fromtimestamp(now_ms() / 1000, UTC).isoformat(timespec="seconds"),
+            made_at=datetime.fromtimestamp(now_ms() / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             version=self._source.version,
             blobs=made.blobs,
             bytes=made.bytes,

@@ -5,20 +5,6 @@ from pathlib import Path
 from typing import Protocol
 
 from moorage.database import Database
-from moorage.oci.digest import Digest
-from moorage.registry.blobs.store import BlobFile
-
-
-class Bytes(Protocol):
-    """The blobs' files."""
-
-    def path_of(self, digest: Digest, generation: int) -> Path:
-        """Where a blob's file lies, or would."""
-        ...
-
-    def open_blob(self, digest: Digest, generation: int) -> BlobFile | None:
-        """Open a blob; None when its file is gone."""
-        ...
 
 
 class Snapshot(Database, Protocol):

@@ -1,5 +1,6 @@
 """Jobs: the endpoints and their documents. Each kind is asked for by an operation of its own."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -7,9 +8,11 @@ from msgspec import Meta, Struct
 
 from moorage.api.manage.documents import AfterId, Limit, Page, page, time_of
 from moorage.api.manage.routes import Ask, NoQuery
+from moorage.database import Transaction
 from moorage.errors import JobUnknown
+from moorage.records.audit.rows import record
 from moorage.records.jobs import managing
-from moorage.records.jobs.rows import Job, Progress, State, list_jobs
+from moorage.records.jobs.rows import Job, Progress, State, enqueue, list_jobs
 
 
 class JobReply(Struct, frozen=True):
@@ -91,3 +94,25 @@ def show(job: Job) -> JobReply:
         None if job.started_at is None else time_of(job.started_at),
         None if job.finished_at is None else time_of(job.finished_at),
     )
+
+
+async def order(
+    ask: Ask[Any, NoQuery], kind: str, arguments: Mapping[str, object], key: str, target: str
+) -> JobReply:
+    """Queue a job as the caller asks for it; the one of that `key` that is under way, if there is one.
+
+    `target` is what the audit says it is about.
+    """
+    actor = ask.actor
+
+    def work(tx: Transaction) -> int:
+        record(tx, actor, kind, target)
+        return enqueue(tx, kind, arguments, str(actor), key)
+
+    return await shown_as_queued(ask, work)
+
+
+async def shown_as_queued(ask: Ask[Any, Any], work: Callable[[Transaction], int]) -> JobReply:
+    """Queue a job by `work`, which returns its number."""
+    job_id = await ask.services.db.write(work)
+    return show(await managing.get_job(ask.services.db, job_id))

@@ -1,6 +1,5 @@
 """Whether the store is whole: checks, scrubs, what was found, and the images that it concerns."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -19,8 +18,6 @@ from moorage.lifecycle.scrubbing.scrub import begin_now
 from moorage.lifecycle.store.rows import read_state
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.oci.digest import Digest
-from moorage.records.audit.rows import record
-from moorage.records.jobs.managing import get_job
 from moorage.records.jobs.rows import enqueue
 from moorage.registry.blobs.rows import get_total
 
@@ -113,7 +110,7 @@ async def list_damaged(ask: Ask[None, DamagedPage]) -> Page[DamagedReply]:
 
 async def check(ask: Ask[CheckOrder, NoQuery]) -> JobReply:
     """Ask for a check."""
-    return await _enqueue(ask, "check", {"withdraw_all": ask.body.withdraw_all}, "check", "store")
+    return await jobs.order(ask, "check", {"withdraw_all": ask.body.withdraw_all}, "check", "store")
 
 
 async def accept(ask: Ask[None, NoQuery]) -> StoreReply:
@@ -153,25 +150,11 @@ async def scrub(ask: Ask[ScrubOrder, NoQuery]) -> JobReply:
             begin_now(tx, actor)
         return enqueue(tx, "scrub", {}, str(actor))
 
-    job_id = await ask.services.db.write(work)
-    return jobs.show(await get_job(ask.services.db, job_id))
+    return await jobs.shown_as_queued(ask, work)
 
 
 async def verify(ask: Ask[VerifyOrder, NoQuery]) -> JobReply:
     """Ask for an image to be read."""
     arguments = {"repository": ask.body.repository, "reference": ask.body.reference}
     image = f"{ask.body.repository} {ask.body.reference or ''}".strip()
-    return await _enqueue(ask, "verify", arguments, f"verify {image}", image)
-
-
-async def _enqueue(
-    ask: Ask[Any, NoQuery], kind: str, arguments: Mapping[str, object], key: str, target: str
-) -> JobReply:
-    actor = ask.actor
-
-    def work(tx: Transaction) -> int:
-        record(tx, actor, kind, target)
-        return enqueue(tx, kind, arguments, str(actor), key)
-
-    job_id = await ask.services.db.write(work)
-    return jobs.show(await get_job(ask.services.db, job_id))
+    return await jobs.order(ask, "verify", arguments, f"verify {image}", image)

@@ -3,12 +3,14 @@
 from functools import cache
 from typing import Any, Final
 
+from moorage.api.deletions import DeletedReply
 from moorage.api.gate import Needs
 from moorage.api.manage import (
     access,
     accounts,
     audit,
     backups,
+    garbage,
     grants,
     groups,
     jobs,
@@ -18,6 +20,7 @@ from moorage.api.manage import (
     retention,
     store,
     tokens,
+    trash,
     whoami,
 )
 from moorage.api.manage.documents import IdPage, NamePage, Page
@@ -280,6 +283,92 @@ _REPOSITORIES = (
     ),
 )
 
+_TRASH = (
+    Route(
+        "DELETE",
+        "/manifests/{name...}",
+        trash.delete,
+        Needs.ACCOUNT,
+        DeletedReply,
+        "Put a manifest, its tags and what only it needs into the trash, as one has `delete`.",
+        query=trash.ByDigest,
+    ),
+    Route(
+        "GET",
+        "/trash",
+        trash.list_all,
+        Needs.ACCOUNT,
+        Page[trash.DeletionReply],
+        "What was deleted of repositories that one may pull from, and can be restored.",
+        query=trash.TrashPage,
+    ),
+    Route("GET", "/trash/{id}", trash.get, Needs.ACCOUNT, trash.DeletionReply, "One deletion."),
+    Route(
+        "POST",
+        "/trash/{id}/restore",
+        trash.restore,
+        Needs.ACCOUNT,
+        trash.RestoredReply,
+        "Serve again what was deleted of a repository of which one has `push`, with its tags.",
+    ),
+    Route(
+        "DELETE",
+        "/trash/{id}",
+        trash.purge,
+        Needs.ACCOUNT,
+        trash.DeletionReply,
+        "End a deletion's time in the trash, in a repository of which one has `delete`.",
+    ),
+    Route(
+        "GET",
+        "/deleted-repositories",
+        trash.list_repositories,
+        Needs.ACCOUNT,
+        Page[repositories.DeletedRepositoryReply],
+        "Deleted repositories that one could pull from.",
+        query=trash.DeletedPage,
+    ),
+    Route(
+        "POST",
+        "/deleted-repositories/{id}/restore",
+        trash.restore_whole,
+        Needs.ACCOUNT,
+        trash.RestoredRepositoryReply,
+        "Serve a deleted repository again, for which one has `push`.",
+        body=trash.RepositoryRestoration,
+    ),
+    Route(
+        "DELETE",
+        "/deleted-repositories/{id}",
+        trash.purge_whole,
+        Needs.ACCOUNT,
+        repositories.DeletedRepositoryReply,
+        "End a deleted repository's time in the trash.",
+    ),
+)
+
+_GARBAGE = (
+    Route("GET", "/garbage", garbage.show, Needs.AUDITOR, garbage.StatusReply, "What the store holds."),
+    Route(
+        "GET",
+        "/garbage/plan",
+        garbage.plan,
+        Needs.AUDITOR,
+        garbage.PlanReply,
+        "What of it goes when.",
+        query=garbage.PlanPage,
+    ),
+    Route(
+        "POST",
+        "/garbage/runs",
+        garbage.run,
+        Needs.ADMIN,
+        JobReply,
+        "Collect what is garbage by now.",
+        status=202,
+    ),
+)
+
 _RECORDS = (
     Route(
         "GET",
@@ -447,6 +536,8 @@ TABLE: Final = (
     *TAGS,
     *_GRANTS,
     *_TOKENS,
+    *_TRASH,
+    *_GARBAGE,
     *_RECORDS,
     *retention.ROUTES,
     *_JOBS,

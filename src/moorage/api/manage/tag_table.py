@@ -22,9 +22,8 @@ TAGS: Final = (
         "/tags/{name...}",
         tags.delete,
         Needs.ACCOUNT,
-        None,
+        tags.DeletedTagReply,
         "Remove a tag, where one has `delete`; what it points to stays.",
-        status=204,
         query=tags.OneTag,
     ),
     Route(

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from moorage.api.deletions import Frees, frees_at
 from moorage.api.manage.documents import Limit, Page, text, time_of
 from moorage.api.manage.repositories import check_seen
 from moorage.api.manage.routes import Ask, NoQuery
+from moorage.clock import now_ms
 from moorage.errors import FieldInvalid, TagInvalid, Unsupported
 from moorage.identity.access.deciding import Action
 from moorage.oci.digest import parse_digest
@@ -171,12 +173,27 @@ def _show(listed: Listed) -> TagReply:
     )
 
 
-async def delete(ask: Ask[None, OneTag]) -> None:
+class DeletedTagReply(Struct, frozen=True):
+    """A tag that is gone; `digest` is what it pointed to, and is still there.
+
+    `frees`: what only that image needs, if this was its last tag and nothing else leads to it.
+    """
+
+    name: str
+    digest: str
+    frees: Frees
+
+
+async def delete(ask: Ask[None, OneTag]) -> DeletedTagReply:
     """Remove a tag; what it points to stays."""
     name, tag = await _check_may(ask, "delete"), _check_tag(ask.query.tag)
     if not ask.services.settings.delete.enabled:
         raise Unsupported(reason="deleting is switched off (delete.enabled)")
-    await delete_tag(ask.services.db, name, tag, ask.actor)
+    unlinked = await delete_tag(ask.services.db, name, tag, ask.actor)
+    settings = ask.services.settings
+    leaves_ms = now_ms() + int(settings.retention.untagged.total_seconds() * 1000) + settings.delete.grace_ms
+    freed = frees_at(unlinked.frees_bytes, time_of(leaves_ms), settings.delete.delay)
+    return DeletedTagReply(tag, unlinked.digest, freed)
 
 
 async def list_history(ask: Ask[None, HistoryPage]) -> Page[EventReply]:

@@ -11,6 +11,7 @@ from moorage.identity.accounts.passwords import Passwords
 from moorage.identity.callers.callers import Callers
 from moorage.identity.federation.exchanging import Exchanges
 from moorage.identity.federation.visiting import Visits
+from moorage.lifecycle.garbage.status import Disk
 from moorage.oci.names import RepositoryName
 from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.serving import BlobServer
@@ -36,6 +37,7 @@ class Services:
     visits: Visits
     pulls: Pulls
     platforms: PlatformReader
+    disk: Disk
 
     def actor(self, request: Request) -> Actor:
         """Who a change is recorded as made by."""

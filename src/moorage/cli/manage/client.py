@@ -86,12 +86,12 @@ class Client:
         """
         return self._ask("PUT", path, body, query)
 
-    def delete(self, *path: str, **query: object) -> None:
-        """Remove a thing.
+    def delete(self, *path: str, **query: object) -> Fact:
+        """Remove a thing; what is said of it, if anything.
 
         Raises Refused, Unreachable.
         """
-        self._ask("DELETE", path, query=query)
+        return self._ask("DELETE", path, query=query)
 
     def _ask(
         self, method: str, path: tuple[str, ...], body: Fact | None = None, query: Fact | None = None

@@ -117,17 +117,24 @@ def _bar() -> Iterator[Seen]:
 
 
 def how_far(job: Fact) -> str:
-    """In words: the state, and how much of it is done."""
-    state, progress = str(job["state"]), job["progress"]
-    if state == "queued":
+    """In words: what it waits for, how much is done, how it ended."""
+    if job["state"] == "queued":
         if job["error"]:
             return shown(f"failed ({job['error']}), is tried again at {shown(job['not_before'])}")
         return "waits for a worker"
+    done = how_much(job)
+    return ", ".join(
+        each for each in (job["state"] if done is None or job["finished_at"] else "", done) if each
+    )
+
+
+def how_much(job: Fact) -> str | None:
+    """How much of a job is done, as far as its worker has said."""
+    progress = job["progress"]
     if progress is None:
-        return state
+        return None
     amount = _amount(progress["done"], progress["total"], progress["unit"])
-    said = [state, amount, progress["note"]] if state != "running" else [amount, progress["note"]]
-    return shown(", ".join(each for each in said if each))
+    return shown(", ".join(each for each in (amount, progress["note"]) if each))
 
 
 def _amount(done: int, total: int | None, unit: str) -> str:

@@ -36,7 +36,7 @@ def add(
     ] = None,
 ) -> None:
     """Fix the tags of a pattern, those that are there and those to come. Signatures can still be written."""
-    from moorage.registry.tags.immutability import PRESETS
+    from moorage.registry.tags.immutability import PRESETS, said
 
     if (pattern is None) == (preset is None):
         raise typer.BadParameter("give either TAGS or --preset versions")
@@ -45,15 +45,20 @@ def add(
         if pattern is None:
             raise typer.BadParameter(f"there is no preset {preset!r}; there is: {', '.join(PRESETS)}")
     rule = session.client.post("immutability", body={"scope": scope, "pattern": pattern})
-    session.show.done(f"Rule {rule['id']}: in {rule['scope']}, tags {rule['pattern']} are fixed.", rule)
+    session.show.done(f"Rule {rule['id']} fixes tags in {rule['scope']}: {said(rule['pattern'])}.", rule)
 
 
 @app.command("list")
 @managing
 def list_all(session: Session) -> None:
     """List the rules that fix tags."""
+    from moorage.registry.tags.immutability import said
+
     columns = {"id": "ID", "scope": "SCOPE", "pattern": "TAGS", "created_by": "BY", "created_at": "CREATED"}
-    session.show.table(list(session.client.items("immutability")), columns, "No rule fixes tags.")
+    rules = list(session.client.items("immutability"))
+    if not session.show.as_json:
+        rules = [rule | {"pattern": said(rule["pattern"])} for rule in rules]
+    session.show.table(rules, columns, "No rule fixes tags.")
 
 
 @app.command()

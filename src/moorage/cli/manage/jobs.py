@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from moorage.cli.manage.client import Fact
-from moorage.cli.manage.following import follow, how_far
+from moorage.cli.manage.following import follow, how_much
 from moorage.cli.manage.session import Session, managing
 
 app = typer.Typer(help="Jobs: what is done beside the requests.", no_args_is_help=True)
@@ -40,7 +39,7 @@ def list_all(
     """List jobs, the newest first: those that wait, run, or have ended."""
     found = list(islice(session.client.items("jobs", kind=kind, state=state), count))
     if not session.show.as_json:
-        found = [{**job, "far": _far(job)} for job in found]
+        found = [{**job, "far": how_much(job)} for job in found]
     session.show.table(found, _COLUMNS, "There are no jobs.")
 
 
@@ -56,7 +55,7 @@ def show(
     found = session.client.get("jobs", str(job))
     if is_followed:
         found = follow(session, found)
-    session.show.facts(found if session.show.as_json else {**found, "progress": _far(found)})
+    session.show.facts(found if session.show.as_json else {**found, "progress": how_much(found)})
 
 
 @app.command()
@@ -73,7 +72,3 @@ def cancel(session: Session, job: IdArgument) -> None:
 def retry(session: Session, job: IdArgument) -> None:
     """Have a job that failed or was cancelled tried again."""
     session.show.done(f"Job {job} is queued.", session.client.post("jobs", str(job), "retry", body={}))
-
-
-def _far(job: Fact) -> str | None:
-    return how_far(job) if job["progress"] is not None or job["state"] == "queued" else None

@@ -84,7 +84,7 @@ def add(
         "keep_pushed_s": _seconds(pushed),
         "keep_pulled_s": _seconds(pulled),
     }
-    rule = session.client.post("retention/rules", body=body)
+    rule = session.client.post("retention", "rules", body=body)
     session.show.done(
         f"Rule {rule['id']}, in {rule['scope']}: {rule['says']}.\n"
         f"It takes nothing before {shown(rule['in_effect_from'])}. What it would do:"

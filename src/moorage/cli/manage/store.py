@@ -122,9 +122,10 @@ def scrub_status(session: Session) -> None:
     """Show how far the reading of everything is, and when it was last done."""
     found = session.client.get("scrub")
     if not session.show.as_json:
-        total, size = found.pop("total_blobs"), found.pop("total_bytes")
-        found["blobs"] = f"{found['blobs']:,} of {total:,}"
-        found["bytes"] = f"{amount(found['bytes'])} of {amount(size)}"
+        of_blobs, of_bytes = f" of {found.pop('total_blobs'):,}", f" of {amount(found.pop('total_bytes'))}"
+        is_under_way = found["is_under_way"]
+        found["blobs"] = f"{found['blobs']:,}{of_blobs if is_under_way else ''}"
+        found["bytes"] = f"{amount(found['bytes'])}{of_bytes if is_under_way else ''}"
     session.show.facts(found)
 
 

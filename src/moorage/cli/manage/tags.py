@@ -7,6 +7,8 @@ import typer
 
 from moorage.cli.manage.client import Client, Fact
 from moorage.cli.manage.session import Session, managing
+from moorage.cli.manage.showing import shown_bytes
+from moorage.cli.manage.trash import delete_image
 from moorage.cli.manage.words import read_moment, read_tag
 
 app = typer.Typer(help="Tags: what they point to, what they pointed to.", no_args_is_help=True)
@@ -110,7 +112,7 @@ def _row(tag: Fact) -> Fact:
     if tag["immutable_rule"] is not None:
         kept.append(f"fixed by rule {tag['immutable_rule']}")
     return tag | {
-        "size": bytes_in_words(tag["size_bytes"]),
+        "size": None if tag["size_bytes"] is None else shown_bytes(tag["size_bytes"]),
         "digest": _short(tag["digest"]),
         "same": same,
         "kept": kept,
@@ -119,18 +121,6 @@ def _row(tag: Fact) -> Fact:
 
 def _short(digest: str | None) -> str | None:
     return None if digest is None else digest[:_SHORT_CHARS]
-
-
-def bytes_in_words(count: int | None) -> str | None:
-    """How much that is, in the units that docker shows."""
-    if count is None:
-        return None
-    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 999.5 and len(units) > 1:  # noqa: PLR2004 - what rounds to 1000
-        size, units = size / 1000, units[1:]
-    digits = 0 if units[0] == "B" or size >= 99.95 else 1 if size >= 9.995 else 2  # noqa: PLR2004 - three figures
-    text = f"{size:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {units[0]}"
 
 
 @app.command()
@@ -186,9 +176,11 @@ def restore(
 @managing
 def delete(session: Session, names: TagsArgument) -> None:
     """Delete tags. What they point to stays; `history` shows where that was."""
-    for repository, tag in map(read_tag, names):
-        session.client.delete("tags", *repository.split("/"), tag=tag)
-    session.show.done(f"Deleted: {', '.join(names)}.", {"names": names})
+    for name in names:
+        read_tag(name)
+    replies = [delete_image(session, name) for name in names]
+    if session.show.as_json:
+        session.show.json(replies)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from moorage.cli.state.document import State
-from moorage.cli.state.present import is_implied
+from moorage.cli.state.present import is_implied, rule_key
 
 _DEFAULTS = {"kind": "person", "role": "member", "description": "", "is_disabled": False}
 
@@ -31,7 +31,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What is, the numbers of its grants, and who asks for the difference."""
+    """What is, the numbers of its grants and rules, and who asks for the difference."""
 
     state: State
     numbers: dict[tuple[str, str], int]
@@ -91,6 +91,7 @@ def find_changes(present: Present, wanted: State, kept: set[str], *, prune: bool
     changes = [*lifting, *_group_changes(present.state, wanted)]
     changes += _namespace_changes(_with_implied(present.state, wanted), wanted)
     changes += _grant_changes(present.state, wanted)
+    changes += _rule_changes(present.state, wanted)
     if prune:
         changes += _removals(present, wanted, kept)
     return changes + lowering
@@ -168,8 +169,17 @@ def _grant_changes(state: State, wanted: State) -> Iterator[Change]:
         yield Change(sign, f"grant to {to} on {pattern}", said, "POST", ("grants",), body)
 
 
+def _rule_changes(state: State, wanted: State) -> Iterator[Change]:
+    for scope, pattern in sorted(wanted.immutable - state.immutable):
+        body = {"scope": scope, "pattern": pattern}
+        yield Change("+", f"fixed tags in {scope}", pattern, "POST", ("immutability",), body)
+
+
 def _removals(present: Present, wanted: State, kept: set[str]) -> Iterator[Change]:
     state = present.state
+    for scope, pattern in sorted(state.immutable - wanted.immutable):
+        path = ("immutability", str(present.numbers[rule_key(scope, pattern)]))
+        yield Change("-", f"fixed tags in {scope}", pattern, "DELETE", path)
     for (to, pattern), actions in state.grants.items():
         if (to, pattern) not in wanted.grants:
             path = ("grants", str(present.numbers[to, pattern]))

@@ -4,11 +4,12 @@
 [groups.ops]                  members
 [namespaces.team]             owner ("alice", "group:ops", "administrators"), visibility
 [[grants]]                    to ("alice", "group:ops", "everyone"), actions, pattern
+[[immutable]]                 scope ("team/*"), tags ("1.*", "re:...", or a preset's name: "versions")
 """
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -23,6 +24,8 @@ from moorage.identity.access.patterns import check_pattern
 from moorage.identity.access.rows import Visibility
 from moorage.identity.accounts.names import check_name
 from moorage.identity.accounts.rows import Kind, Role
+from moorage.registry.tags.immutability import PRESETS
+from moorage.registry.tags.patterns import compile_tag_pattern
 
 Read = Callable[[Any], Any]
 
@@ -46,6 +49,8 @@ class State:
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
     namespaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     grants: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    immutable: set[tuple[str, str]] = field(default_factory=set)
+    """Rules that fix tags, by scope and pattern."""
 
 
 def _one_of(words: tuple[str, ...]) -> Read:
@@ -83,6 +88,12 @@ def _actions(value: Any) -> list[str]:
     return list(check_actions(_texts(value)))
 
 
+def _tag_pattern(text: str) -> str:
+    pattern = PRESETS.get(text, text)
+    compile_tag_pattern(pattern)
+    return pattern
+
+
 _KEYS: Final[dict[str, dict[str, Read]]] = {
     "accounts": {
         "kind": _one_of(get_args(Kind)),
@@ -99,6 +110,10 @@ _KEYS: Final[dict[str, dict[str, Read]]] = {
         "to": lambda value: read_receiver(_text(value)),
         "actions": _actions,
         "pattern": lambda value: check_pattern(_text(value)),
+    },
+    "immutable": {
+        "scope": lambda value: check_pattern(_text(value)),
+        "tags": lambda value: _tag_pattern(_text(value)),
     },
 }
 
@@ -179,7 +194,11 @@ class _Reader:
             if section not in _KEYS:
                 self._add(f"there is no [{section}]{nearest(section, list(_KEYS))}", section)
             elif section == "grants":
-                self._read_grants(content, state.grants)
+                for place, fact in self._read_list(section, "a grant", content):
+                    self._add_grant(place, fact, state.grants)
+            elif section == "immutable":
+                for place, fact in self._read_list(section, "a rule", content):
+                    self._add_rule(place, fact, state.immutable)
             elif not isinstance(content, dict):
                 self._add(f"want [{section}.NAME]", section)
             else:
@@ -196,22 +215,33 @@ class _Reader:
             return
         things[name] = self._read_keys(section, table, section, name)
 
-    def _read_grants(self, content: Any, grants: dict[tuple[str, str], list[str]]) -> None:
+    def _read_list(self, section: str, one: str, content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The things of a section without names that have all their keys, with their places in it."""
         if not isinstance(content, list):
-            self._add("want [[grants]], with two brackets", "grants")
+            self._add(f"want [[{section}]], with two brackets", section)
             return
         for index, table in enumerate(content):
             before = len(self.problems)
-            fact = self._read_keys("grants", table, "grants", str(index))
-            missing = [key for key in _KEYS["grants"] if key not in fact]
+            fact = self._read_keys(section, table, section, str(index))
+            missing = [key for key in _KEYS[section] if key not in fact]
             if len(self.problems) > before:
                 continue
             if missing:
-                self._add(f"a grant needs {', '.join(missing)}", "grants", str(index))
-            elif (fact["to"], fact["pattern"]) in grants:
-                self._add(f"{fact['to']} has a grant on {fact['pattern']} already", "grants", str(index))
+                self._add(f"{one} needs {', '.join(missing)}", section, str(index))
             else:
-                grants[fact["to"], fact["pattern"]] = fact["actions"]
+                yield str(index), fact
+
+    def _add_grant(self, place: str, fact: dict[str, Any], grants: dict[tuple[str, str], list[str]]) -> None:
+        if (fact["to"], fact["pattern"]) in grants:
+            self._add(f"{fact['to']} has a grant on {fact['pattern']} already", "grants", place)
+        else:
+            grants[fact["to"], fact["pattern"]] = fact["actions"]
+
+    def _add_rule(self, place: str, fact: dict[str, Any], rules: set[tuple[str, str]]) -> None:
+        if (fact["scope"], fact["tags"]) in rules:
+            self._add(f"tags {fact['tags']} are fixed in {fact['scope']} already", "immutable", place)
+        else:
+            rules.add((fact["scope"], fact["tags"]))
 
     def _read_keys(self, section: str, table: Any, *place: str) -> dict[str, Any]:
         known = _KEYS[section]
@@ -236,5 +266,5 @@ class _Reader:
 
 
 def _said(refusal: RegistryError) -> str:
-    want = refusal.detail.get("want")
-    return f"{refusal.message}; want {want}" if want else refusal.message
+    want, reason = refusal.detail.get("want"), refusal.detail.get("reason")
+    return f"{refusal.message}; want {want}" if want else f"{reason or refusal.message}"

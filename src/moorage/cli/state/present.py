@@ -14,7 +14,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 def read_present(client: Client) -> tuple[State, dict[tuple[str, str], int]]:
-    """The state as it is, and the numbers of its grants.
+    """The state as it is, and the numbers of its grants and rules.
 
     Raises Refused, Unreachable.
     """
@@ -30,7 +30,15 @@ def read_present(client: Client) -> tuple[State, dict[tuple[str, str], int]]:
     for grant in client.items("grants"):
         state.grants[grant["to"], grant["pattern"]] = grant["actions"]
         numbers[grant["to"], grant["pattern"]] = grant["id"]
+    for rule in client.items("immutability"):
+        state.immutable.add((rule["scope"], rule["pattern"]))
+        numbers[rule_key(rule["scope"], rule["pattern"])] = rule["id"]
     return state, numbers
+
+
+def rule_key(scope: str, pattern: str) -> tuple[str, str]:
+    """The key of a rule's number: no grant has it."""
+    return f"immutable {scope}", pattern
 
 
 def is_implied(state: State, name: str) -> bool:
@@ -57,6 +65,7 @@ def describe(state: State) -> dict[str, Any]:
             {"to": _short(to), "actions": list(actions), "pattern": pattern}
             for (to, pattern), actions in state.grants.items()
         ],
+        "immutable": [{"scope": scope, "tags": pattern} for scope, pattern in sorted(state.immutable)],
     }
 
 

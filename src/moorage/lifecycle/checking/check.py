@@ -78,9 +78,11 @@ class StoreCheck:
         report.finished_at = now_ms()
         encoded = msgspec.json.encode(report).decode()
         await self._db.write(lambda tx: store_rows.set_checked(tx, report.started_at, encoded))
-        weights = report.weights
-        say = log.info if report.is_sound else log.error
-        say("store_checked", blobs=report.blobs, damage=weights["damage"], orphans=weights["orphan"])
+        blobs, damage, orphans = report.blobs, report.weights["damage"], report.weights["orphan"]
+        if report.is_sound:
+            log.info("store_checked", blobs=blobs, damage=damage, orphans=orphans)
+        else:
+            log.error("store_checked", blobs=blobs, damage=damage, orphans=orphans)
         return report
 
     async def _check_shard(self, shard: str, report: Report) -> list[BlobRow]:

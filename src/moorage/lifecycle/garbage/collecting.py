@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.lifecycle.garbage import rows
 from moorage.lifecycle.garbage.timing import trusted_now_ms
@@ -80,7 +79,7 @@ class Garbage:
 
     async def _purge_trash(self, done: Collected) -> bool:
         def work(tx: Transaction) -> int | str:
-            obstacle = rows.find_obstacle(tx, now_ms())
+            obstacle = rows.find_obstacle(tx)
             return obstacle or purge_due(tx, trusted_now_ms(tx), self._lease_ms, _PURGE_BATCH)
 
         purged = await self._db.write(work)
@@ -92,7 +91,7 @@ class Garbage:
 
     async def _purge_repositories(self, done: Collected) -> bool:
         def work(tx: Transaction) -> bool | str | None:
-            obstacle = rows.find_obstacle(tx, now_ms())
+            obstacle = rows.find_obstacle(tx)
             if obstacle is not None:
                 return obstacle
             repository_id = find_due(tx, trusted_now_ms(tx))
@@ -111,7 +110,7 @@ class Garbage:
 
     async def _settle(self, done: Collected) -> bool:
         def work(tx: Transaction) -> int | str:
-            obstacle = rows.find_obstacle(tx, now_ms())
+            obstacle = rows.find_obstacle(tx)
             if obstacle is not None:
                 return obstacle
             settled, loose = rows.end_leases(tx, trusted_now_ms(tx), BATCH)
@@ -130,7 +129,7 @@ class Garbage:
         garbage = await rows.list_garbage(self._db, BATCH)
         if not garbage:
             return False
-        done.obstacle = await self._db.write(lambda tx: rows.find_obstacle(tx, now_ms()))
+        done.obstacle = await self._db.write(rows.find_obstacle)
         if done.obstacle is not None:
             return False
         files = [(blob.digest, blob.generation) for blob in garbage]

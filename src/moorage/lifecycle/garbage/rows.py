@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.oci.digest import Digest
+from moorage.oci.names import RepositoryName
 from moorage.registry.blobs.rows import Blob, add_to_total, blob_of, unlink
 
 
@@ -80,12 +82,12 @@ def forget_garbage(tx: Transaction, blobs: Iterable[Blob]) -> int:
     return forgotten
 
 
-def find_obstacle(tx: Transaction, now_ms: int) -> str | None:
+def find_obstacle(tx: Transaction) -> str | None:
     """Why nothing may be collected now; None when it may."""
     row = tx.one("SELECT mistrusted FROM store_state WHERE id = 1")
     if row is not None and row[0] is not None:
         return str(row[0])
-    pause = tx.one("SELECT holder FROM garbage_pause WHERE until > ? LIMIT 1", (now_ms,))
+    pause = tx.one("SELECT holder FROM garbage_pause WHERE until > ? LIMIT 1", (now_ms(),))
     return None if pause is None else f"{pause[0]} is under way"
 
 
@@ -102,9 +104,19 @@ class Reading(NamedTuple):
     ahead_since_ms: int
 
 
+_CLOCK = "SELECT clock, uptime, boot, ahead, ahead_since FROM store_state WHERE id = 1"
+
+
+async def find_clock(db: Database) -> Reading:
+    """The last reading that was kept, outside a transaction."""
+    row = await db.one(_CLOCK)
+    assert row is not None  # noqa: S101 - the migration put it there
+    return Reading(*row)
+
+
 def read_clock(tx: Transaction) -> Reading:
     """The last reading that was kept."""
-    row = tx.one("SELECT clock, uptime, boot, ahead, ahead_since FROM store_state WHERE id = 1")
+    row = tx.one(_CLOCK)
     assert row is not None  # noqa: S101 - the migration put it there
     return Reading(*row)
 
@@ -115,3 +127,148 @@ def keep_clock(tx: Transaction, reading: Reading) -> None:
         "UPDATE store_state SET clock = ?, uptime = ?, boot = ?, ahead = ?, ahead_since = ? WHERE id = 1",
         reading,
     )
+
+
+class Totals(NamedTuple):
+    """Live blobs, their bytes, and as whole blocks; the same bytes of what is garbage."""
+
+    blobs: int
+    bytes: int
+    disk_bytes: int
+    garbage_bytes: int
+    garbage_disk_bytes: int
+
+
+async def read_totals(db: Database) -> Totals:
+    """What is counted as it changes, and the garbage there is at the moment."""
+    row = await db.one("SELECT blobs, bytes, disk_bytes FROM blob_total WHERE id = 1")
+    garbage = await db.scan(
+        "SELECT coalesce(sum(size), 0), coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM blob"
+        " WHERE state = 'deleting'"
+    )
+    assert row is not None  # noqa: S101 - the migration put it there
+    return Totals(*row, *garbage[0])
+
+
+# What a served manifest refers to, or a lease of a repository that is there keeps.
+_NEEDED = """
+    EXISTS (
+        SELECT 1 FROM manifest_reference o JOIN repository r ON r.id = o.repository AND r.deleted_at IS NULL
+        WHERE o.target = b.digest AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = o.manifest)
+    ) OR EXISTS (
+        SELECT 1 FROM repository_blob l JOIN repository r ON r.id = l.repository AND r.deleted_at IS NULL
+        JOIN lease s ON s.repository = l.repository AND s.digest = l.digest
+        WHERE l.digest = b.digest
+        AND NOT EXISTS (
+            SELECT 1 FROM manifest_reference WHERE target = l.digest AND repository = l.repository
+        )
+    )
+"""
+
+
+async def measure_trash(db: Database) -> int:
+    """The bytes that only what is in the trash needs."""
+    found = await db.scan(
+        f"""
+        SELECT coalesce(sum(b.size), 0) FROM blob b WHERE b.state = 'live' AND b.digest IN (
+            SELECT e.target FROM trash t JOIN manifest_reference e ON e.manifest = t.manifest
+            UNION SELECT l.digest FROM repository r JOIN repository_blob l ON l.repository = r.id
+            WHERE r.deleted_at IS NOT NULL
+        ) AND NOT ({_NEEDED})
+        """
+    )
+    return int(found[0][0])
+
+
+async def measure_waiting(db: Database) -> int:
+    """The bytes that nothing refers to and a lease keeps."""
+    found = await db.scan(
+        """
+        SELECT coalesce(sum(b.size), 0) FROM blob b WHERE b.state = 'live'
+        AND b.digest IN (SELECT digest FROM lease)
+        AND NOT EXISTS (SELECT 1 FROM manifest_reference WHERE target = b.digest)
+        """
+    )
+    return int(found[0][0])
+
+
+async def measure_linked(db: Database) -> int:
+    """The bytes of all blobs, each as often as repositories serve it."""
+    found = await db.scan(
+        """
+        SELECT coalesce(sum(b.size), 0) FROM repository_blob l
+        JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+        """
+    )
+    return int(found[0][0])
+
+
+async def read_obstacle(db: Database) -> str | None:
+    """Why nothing may be collected now."""
+    row = await db.one(
+        "SELECT s.mistrusted, (SELECT holder FROM garbage_pause WHERE until > ? LIMIT 1) FROM store_state s",
+        (now_ms(),),
+    )
+    assert row is not None  # noqa: S101 - the migration put it there
+    return row[0] or (f"{row[1]} is under way" if row[1] else None)
+
+
+async def list_due_trash(
+    db: Database, limit: int
+) -> list[tuple[int, str, RepositoryName, Digest | None, int, int]]:
+    """Deletions and deleted repositories by when their time is over: (at, kind, name, digest, bytes, id)."""
+    rows = await db.scan(
+        f"""
+        SELECT d.purge_at, 'deletion', r.name, d.digest, (
+            SELECT coalesce(sum(b.size), 0) FROM blob b WHERE b.state = 'live' AND b.digest IN (
+                SELECT e.target FROM trash t JOIN manifest_reference e ON e.manifest = t.manifest
+                WHERE t.deletion = d.id
+            ) AND NOT ({_NEEDED})
+        ), d.id
+        FROM deletion d JOIN repository r ON r.id = d.repository AND r.deleted_at IS NULL
+        ORDER BY d.purge_at LIMIT ?
+        """,
+        (limit,),
+    )
+    rows += await db.scan(
+        f"""
+        SELECT r.purge_at, 'repository', r.deleted_name, NULL, (
+            SELECT coalesce(sum(b.size), 0) FROM repository_blob l
+            JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+            WHERE l.repository = r.id AND NOT ({_NEEDED})
+        ), r.id
+        FROM repository r WHERE r.purge_at IS NOT NULL ORDER BY r.purge_at LIMIT ?
+        """,
+        (limit,),
+    )
+    return [(row[0], row[1], RepositoryName(row[2]), row[3], row[4], row[5]) for row in rows]
+
+
+async def list_waiting(db: Database, limit: int) -> list[tuple[int, RepositoryName, Digest, int]]:
+    """Blobs that nothing refers to, by when their leases are over: (at, repository, digest, bytes)."""
+    rows = await db.scan(
+        """
+        SELECT l.until, r.name, b.digest, b.size FROM lease l
+        JOIN repository r ON r.id = l.repository
+        JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+        WHERE NOT EXISTS (SELECT 1 FROM manifest_reference WHERE target = l.digest)
+        ORDER BY l.until LIMIT ?
+        """,
+        (limit,),
+    )
+    return [(row[0], RepositoryName(row[1]), Digest(row[2]), row[3]) for row in rows]
+
+
+async def is_due(db: Database) -> bool:
+    """Whether a run would find anything to do, by the machine's clock."""
+    now = now_ms()
+    row = await db.one(
+        """
+        SELECT EXISTS (SELECT 1 FROM lease WHERE until <= ?)
+        OR EXISTS (SELECT 1 FROM deletion WHERE purge_at <= ?)
+        OR EXISTS (SELECT 1 FROM repository WHERE purge_at <= ?)
+        OR EXISTS (SELECT 1 FROM blob WHERE state = 'deleting')
+        """,
+        (now, now, now),
+    )
+    return bool(row and row[0])

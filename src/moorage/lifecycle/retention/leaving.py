@@ -23,29 +23,49 @@ async def find_leaving(
     In an order in which they can go: what keeps another is before it.
     """
     leaving: dict[int, str] = {}
-    waiting: dict[int, str] = {}
-    for row, those in tags.items():
-        if not any(decisions[tag.name].is_kept for tag in those):
-            waiting[row] = those[0].name
-    # a signature's manifest need not say what it belongs to: its tag does
-    keepers = {
-        row: {tag.subject for tag in those if tag.subject is not None and tag.belongs == "served"}
-        for row, those in tags.items()
-        if row in waiting
-    }
-    known: set[int] = set()
+    # in threads: of a hundred thousand, each of these takes a while
+    waiting, keepers = await asyncio.to_thread(_begin, tags, decisions)
+    unknown = list(waiting)
     while True:
-        await _learn_keepers(db, [row for row in waiting if row not in known], keepers)
-        known |= waiting.keys()
-        going = {row: tag for row, tag in waiting.items() if keepers[row] <= leaving.keys()}
+        await _learn_keepers(db, unknown, keepers)
+        going = await asyncio.to_thread(_find_free, waiting, keepers, leaving)
         if not going:
             return leaving
-        leaving |= going
-        for row in going:
-            del waiting[row]
+        unknown = []
         for row, dependant in await rows.list_untagged_dependants(db, list(going)):
-            if dependant not in leaving:
-                waiting.setdefault(dependant, going[row])
+            if dependant not in leaving and dependant not in waiting:
+                waiting[dependant] = going[row]
+                unknown.append(dependant)
+
+
+def _begin(
+    tags: Mapping[int, Sequence[TagState]], decisions: Mapping[str, Decision]
+) -> tuple[dict[int, str], dict[int, set[int]]]:
+    """The manifests of which all tags go, each with the first; and what keeps them, by their tags.
+
+    A signature's manifest need not say what it belongs to: its tag does.
+    """
+    waiting = {
+        row: those[0].name
+        for row, those in tags.items()
+        if not any(decisions[tag.name].is_kept for tag in those)
+    }
+    keepers = {
+        row: {tag.subject for tag in tags[row] if tag.subject is not None and tag.belongs == "served"}
+        for row in waiting
+    }
+    return waiting, keepers
+
+
+def _find_free(
+    waiting: dict[int, str], keepers: Mapping[int, set[int]], leaving: dict[int, str]
+) -> dict[int, str]:
+    """What nothing keeps that does not leave: no longer waiting, but leaving."""
+    going = {row: tag for row, tag in waiting.items() if keepers[row] <= leaving.keys()}
+    leaving |= going
+    for row in going:
+        del waiting[row]
+    return going
 
 
 async def _learn_keepers(db: Database, manifests: Sequence[int], keepers: dict[int, set[int]]) -> None:

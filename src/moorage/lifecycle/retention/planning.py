@@ -69,17 +69,20 @@ async def plan_repository(db: Database, repository_id: int, repository: Reposito
     """What the rules come to in a repository at this moment. Reads only, a few rows at a time."""
     fixing = await read_rules_for(db, repository)
     tags = await _read_tags(db, repository_id, repository, fixing)
-    judge = Judge(tags, rules.concerning(repository), rules.now, rules.pulls_since)
-    decisions = {}
-    for index, tag in enumerate(tags):
-        decisions[tag.name] = judge.decide(tag)
-        if index % rows.ASKED_AT_ONCE == 0:
-            await asyncio.sleep(0)
+    # a hundred thousand of them take a second: in a thread, others go on meanwhile
+    judge, decisions = await asyncio.to_thread(_decide, tags, rules, repository)
     await _ask_for_children(db, judge, decisions)
     leaving = await _follow(db, tags, decisions)
     ordered = [decisions[tag.name] for tag in tags]
     frees_bytes = await measure(db, leaving)
     return Plan(repository, rules, fixing, ordered, leaving, frees_bytes, judge.newest)
+
+
+def _decide(
+    tags: Sequence[TagState], rules: Rules, repository: RepositoryName
+) -> tuple[Judge, dict[str, Decision]]:
+    judge = Judge(tags, rules.concerning(repository), rules.now, rules.pulls_since)
+    return judge, {tag.name: judge.decide(tag) for tag in tags}
 
 
 async def _read_tags(
@@ -94,7 +97,11 @@ async def _read_tags(
         await asyncio.sleep(0)
     belongings = {row.name: subject for row in read if (subject := _subject_of(row)) is not None}
     subjects = await rows.find_manifests(db, repository_id, list(dict.fromkeys(belongings.values())))
-    return [_state(row, repository, fixing, belongings.get(row.name), subjects) for row in read]
+
+    def state_all() -> list[TagState]:
+        return [_state(row, repository, fixing, belongings.get(row.name), subjects) for row in read]
+
+    return await asyncio.to_thread(state_all)
 
 
 def _subject_of(row: TagRow) -> str | None:
@@ -156,7 +163,7 @@ async def _follow(db: Database, tags: Sequence[TagState], decisions: dict[str, D
     for tag in tags:
         if tag.belongs == "served" and tag.subject is not None and tag.fixed is None:
             signatures.setdefault(tag.subject, []).append(tag)
-    shared = tags_by_manifest(tags)
+    shared = await asyncio.to_thread(tags_by_manifest, tags)
     while True:
         leaving = await find_leaving(db, shared, decisions)
         followers = [tag for row in leaving for tag in signatures.pop(row, ())]

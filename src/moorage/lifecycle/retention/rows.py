@@ -1,5 +1,6 @@
 """The table `retention_rule` and all its SQL; and what a plan reads of tags and of what leaves with them."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple, TypeVar
 
@@ -9,7 +10,7 @@ from moorage.errors import RuleUnknown
 
 T = TypeVar("T")
 NewestBy = Literal["time", "version"]
-ASKED_AT_ONCE: Final = 500
+ASKED_AT_ONCE: Final = 200
 
 
 class RetentionRule(NamedTuple):
@@ -227,6 +228,7 @@ async def find_manifests(
     """Of digests of either algorithm, the row of the manifest here, and whether it is in the trash."""
     found: dict[str, tuple[int, bool]] = {}
     for some in chunks(digests):
+        await asyncio.sleep(0)
         for column in ("digest", "sha512"):
             rows = await db.all(
                 f"SELECT m.{column}, m.id, t.manifest IS NOT NULL FROM manifest m"
@@ -298,6 +300,8 @@ async def _pairs(
     pairs: list[tuple[int, int]] = []
     for some in chunks(manifests):
         values = [*some, *some] if twice else some
+        # rows are read on the loop: others go in between
+        await asyncio.sleep(0)
         pairs += [(row[0], row[1]) for row in await db.all(sql.format(marks=_marks(some)), values)]
     return pairs
 

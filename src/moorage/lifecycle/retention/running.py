@@ -14,7 +14,7 @@ from moorage.config import DeleteSettings
 from moorage.database import Database, Transaction
 from moorage.errors import NameUnknown
 from moorage.identity.access.patterns import covers, is_match
-from moorage.lifecycle.garbage.timing import trusted_now_ms
+from moorage.lifecycle.garbage.timing import find_trusted_now_ms, trusted_now_ms
 from moorage.lifecycle.retention import rows
 from moorage.lifecycle.retention.planning import Plan, Rules, plan_repository
 from moorage.lifecycle.retention.removing import Batch, PlanVoid, Removed, order
@@ -41,7 +41,7 @@ async def read_rules(db: Database, begun_to: int = 0) -> Rules:
     return Rules(
         await rows.list_rules(db),
         await rows.read_pulls_since(db),
-        await db.write(trusted_now_ms),
+        await find_trusted_now_ms(db),
         begun_to,
     )
 
@@ -117,6 +117,7 @@ class Retention:
         """Remove what no rule keeps; what came of it."""
         if not self._settings.enabled:
             return {"refused": "deleting is switched off (delete.enabled)"}
+        await self._db.write(trusted_now_ms)
         done = Outcome()
         scope = str(running.arguments.get("scope", "*"))
         async for repository in list_ruled(self._db, scope, await read_rules(self._db)):

@@ -137,7 +137,9 @@ async def read_tags(db: Database, repository_id: int, names: Sequence[str]) -> d
 
 async def list_tags_of(db: Database, manifest_id: int, limit: int) -> list[str]:
     """At most `limit` tags of a manifest, in order."""
-    rows = await db.all("SELECT name FROM tag WHERE manifest = ? ORDER BY name LIMIT ?", (manifest_id, limit))
+    rows = await db.all(
+        "SELECT name FROM tag WHERE manifest = ? ORDER BY repository, name LIMIT ?", (manifest_id, limit)
+    )
     return [str(row[0]) for row in rows]
 
 

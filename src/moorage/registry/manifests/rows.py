@@ -275,6 +275,28 @@ def list_digests(tx: Transaction, row_ids: Sequence[int]) -> list[Digest]:
     return [Digest(row[0]) for row in found if row is not None]
 
 
+def measure_if_loose(tx: Transaction, row_id: int) -> int:
+    """The bytes on disk that only this manifest, with all it leads to, needs; 0 if something leads to it."""
+    row = tx.one(
+        f"""
+        WITH RECURSIVE below (id) AS (
+            SELECT m.id FROM manifest m WHERE m.id = ? AND {_LOOSE}
+            UNION SELECT m.id FROM below
+            JOIN manifest_reference e ON e.manifest = below.id
+            JOIN manifest m ON m.repository = e.repository AND m.digest = e.target
+        )
+        SELECT coalesce(sum(b.size), 0) FROM blob b WHERE b.state = 'live'
+        AND b.digest IN (SELECT target FROM manifest_reference WHERE manifest IN (SELECT id FROM below))
+        AND NOT EXISTS (
+            SELECT 1 FROM manifest_reference
+            WHERE target = b.digest AND manifest NOT IN (SELECT id FROM below)
+        )
+        """,
+        (row_id,),
+    )
+    return int(row[0]) if row else 0
+
+
 def find_in_trash(tx: Transaction, repository_id: int, digest: Digest) -> tuple[int, int] | None:
     """The row of a manifest that is in the trash, and its deletion; by either digest."""
     column = "sha512" if algorithm_of(digest) == SHA512 else "digest"

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import AsyncGenerator
+from typing import NamedTuple
 
 import structlog
 
 from moorage.database import Database, Transaction
 from moorage.errors import ContentDamaged, ManifestUnknown
-from moorage.oci.digest import encoded_of, is_digest
+from moorage.oci.digest import Digest, encoded_of, is_digest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor, record
 from moorage.registry.manifests import rows
@@ -58,17 +59,29 @@ async def read_pieces(
         yield piece
 
 
-async def delete_tag(db: Database, repository: RepositoryName, tag: Tag, deleted_by: Actor) -> None:
+class Unlinked(NamedTuple):
+    """What a deleted tag pointed to, and the bytes that nothing but that needs, if nothing leads to it."""
+
+    digest: Digest
+    frees_bytes: int
+
+
+async def delete_tag(db: Database, repository: RepositoryName, tag: Tag, deleted_by: Actor) -> Unlinked:
     """Remove one tag; its manifest and other tags stay.
 
     Raises ManifestUnknown (404). Source: distribution-spec main (967efdc), "Deleting tags".
     """
 
-    def work(tx: Transaction) -> None:
+    def work(tx: Transaction) -> Unlinked:
         repository_id = find_repository(tx, repository)
-        if repository_id is None or not tag_rows.delete(tx, repository_id, tag, str(deleted_by)):
+        target = None if repository_id is None else tag_rows.find_target(tx, repository_id, tag)
+        if repository_id is None or target is None:
             raise ManifestUnknown(name=repository, reference=tag)
+        tag_rows.delete(tx, repository_id, tag, str(deleted_by))
         record(tx, deleted_by, "delete", repository, detail=f"tag {tag}")
+        held = rows.find_held(tx, repository_id, [target[0]])[target[0]]
+        return Unlinked(target[0], rows.measure_if_loose(tx, held.row_id))
 
-    await db.write(work)
+    unlinked = await db.write(work)
     log.info("tag_deleted", repository=repository, tag=tag, deleted_by=str(deleted_by))
+    return unlinked

@@ -109,11 +109,18 @@ def take_from_trash(tx: Transaction, repository_id: int, name: RepositoryName) -
         """,
         (name, repository_id),
     )
+    end_alias(tx, name)
 
 
 def find_deleted(tx: Transaction, repository_id: int) -> DeletedRepository | None:
     """A repository in the trash."""
     row = tx.one(f"{_DELETED} AND id = ?", (repository_id,))
+    return None if row is None else DeletedRepository(*row)
+
+
+async def read_deleted(db: Database, repository_id: int) -> DeletedRepository | None:
+    """The same outside a transaction."""
+    row = await db.one(f"{_DELETED} AND id = ?", (repository_id,))
     return None if row is None else DeletedRepository(*row)
 
 

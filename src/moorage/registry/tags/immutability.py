@@ -56,10 +56,16 @@ def check_may_change(tx: Transaction, repository: str, tag: str, change: Change)
         raise refusal(repository, tag, rule, change)
 
 
+def said(pattern: str) -> str:
+    """A pattern as a person knows it: a preset by its name."""
+    return next((f"preset {name}" for name, preset in PRESETS.items() if pattern == preset), pattern)
+
+
 def refusal(repository: str, tag: str, rule: ImmutabilityRule, change: Change) -> TagImmutable:
     """In words: docker prints nothing but these."""
+    named = f"rule {rule.id} ({said(rule.pattern)} in {rule.scope})"
     return TagImmutable(
-        reason=f"{repository}:{tag} cannot be {change}: rule {rule.id} ({rule.pattern} in {rule.scope})",
+        reason=f"{repository}:{tag} cannot be {change}: {named}",
         tag=tag,
         rule=rule.id,
     )
