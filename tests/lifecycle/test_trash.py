@@ -328,3 +328,20 @@ async def test_deleting_and_restoring_are_audited(shelf: Shelf) -> None:
     actions = [row[0] for row in await shelf.db.all("SELECT action FROM audit ORDER BY id")]
     assert actions == ["push", "delete", "restore"]
     assert now_ms() >= deleted.purge_at - GRACE_MS
+
+
+async def test_signatures_that_only_their_tags_name_go_along_and_come_back(shelf: Shelf) -> None:
+    """D2: cosign's tags."""
+    _, digest = await shelf.push("one", tags=("1.0",))
+    tag = digest.replace(":", "-") + ".sig"
+    _, signature = await shelf.push("two", tags=(tag,))
+    _, shared = await shelf.push("three", tags=(digest.replace(":", "-") + ".sbom", "kept"))
+
+    deleted = await shelf.delete(digest)
+
+    assert deleted.digests == [digest, signature]
+    assert sorted(deleted.tags) == ["1.0", tag]
+    assert await shelf.is_served(shared)
+    restored = await restore_deletion(shelf.db, deleted.deletion, CLIENT)
+    assert sorted(restored.tags) == ["1.0", tag]
+    assert (await get_manifest(shelf.db, REPOSITORY, tag)).digest == signature

@@ -36,10 +36,11 @@ CREATE TABLE trash (
 );
 CREATE INDEX trash_by_deletion ON trash (deletion);
 
--- The tags that went with a deletion, all of its first manifest.
+-- The tags that went with a deletion, and what each pointed to: its first manifest, or a signature of one.
 CREATE TABLE deleted_tag (
     deletion    INTEGER NOT NULL REFERENCES deletion (id),
     name        TEXT    NOT NULL,
+    digest      TEXT    NOT NULL,
     algorithm   TEXT    NOT NULL CHECK (algorithm IN ('sha256', 'sha512')),
     PRIMARY KEY (deletion, name)
 ) WITHOUT ROWID;

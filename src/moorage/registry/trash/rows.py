@@ -38,12 +38,12 @@ def insert(
     return int(row[0])
 
 
-def insert_tags(tx: Transaction, deletion_id: int, tags: list[tuple[Tag, Algorithm]]) -> None:
-    """Note which tags went with it."""
+def insert_tags(tx: Transaction, deletion_id: int, digest: Digest, tags: list[tuple[Tag, Algorithm]]) -> None:
+    """Note which tags of a manifest went with it."""
     for tag, algorithm in tags:
         tx.run(
-            "INSERT INTO deleted_tag (deletion, name, algorithm) VALUES (?, ?, ?)",
-            (deletion_id, tag, algorithm),
+            "INSERT INTO deleted_tag (deletion, name, digest, algorithm) VALUES (?, ?, ?, ?)",
+            (deletion_id, tag, digest, algorithm),
         )
 
 
@@ -101,10 +101,12 @@ async def read_tags(db: Database, deletion_id: int) -> list[Tag]:
     return [Tag(row[0]) for row in rows]
 
 
-def list_tags(tx: Transaction, deletion_id: int) -> list[tuple[Tag, Algorithm]]:
-    """The same with the algorithms they were pushed by, inside a transaction."""
-    rows = tx.all("SELECT name, algorithm FROM deleted_tag WHERE deletion = ? ORDER BY name", (deletion_id,))
-    return [(Tag(row[0]), row[1]) for row in rows]
+def list_tags(tx: Transaction, deletion_id: int) -> list[tuple[Tag, Digest, Algorithm]]:
+    """The same with what they pointed to and the algorithms they were pushed by, inside a transaction."""
+    rows = tx.all(
+        "SELECT name, digest, algorithm FROM deleted_tag WHERE deletion = ? ORDER BY name", (deletion_id,)
+    )
+    return [(Tag(row[0]), Digest(row[1]), row[2]) for row in rows]
 
 
 def find_deletion_of(tx: Transaction, repository_id: int, digest: Digest) -> int | None:
