@@ -65,16 +65,16 @@ async def list_garbage(db: Database, limit: int) -> list[Blob]:
     return [blob_of(row) for row in rows]
 
 
-def forget_garbage(tx: Transaction, blobs: Iterable[Blob]) -> int:
-    """Forget blobs whose files of this generation are gone, unless they were pushed anew; how many were."""
-    forgotten = 0
+def forget_garbage(tx: Transaction, blobs: Iterable[Blob]) -> list[Blob]:
+    """Forget blobs whose files of this generation are gone, unless they were pushed anew; which were."""
+    forgotten = []
     for blob in blobs:
         changed = tx.run(
             "DELETE FROM blob WHERE digest = ? AND generation = ? AND state = 'deleting'",
             (blob.digest, blob.generation),
         )
         if changed:
-            forgotten += 1
+            forgotten.append(blob)
             tx.run(
                 "UPDATE blob_total SET retired_generation = max(retired_generation, ?) WHERE id = 1",
                 (blob.generation,),
@@ -192,12 +192,13 @@ async def measure_waiting(db: Database) -> int:
     return int(found[0][0])
 
 
-async def measure_linked(db: Database) -> int:
-    """The bytes of all blobs, each as often as repositories serve it."""
+async def measure_shared(db: Database) -> int:
+    """What more it would be if each manifest had copies of its own of what it refers to."""
     found = await db.scan(
         """
-        SELECT coalesce(sum(b.size), 0) FROM repository_blob l
-        JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+        SELECT coalesce(sum(b.size * (e.users - 1)), 0)
+        FROM (SELECT target, count(*) AS users FROM manifest_reference GROUP BY target) e
+        JOIN blob b ON b.digest = e.target AND b.state = 'live' WHERE e.users > 1
         """
     )
     return int(found[0][0])

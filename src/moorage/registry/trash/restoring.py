@@ -12,6 +12,7 @@ from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor, record
 from moorage.registry.blobs.rows import link_targets
 from moorage.registry.manifests import rows as manifest_rows
+from moorage.registry.manifests import trash_rows as trashed
 from moorage.registry.tags import rows as tag_rows
 from moorage.registry.trash import rows
 
@@ -49,19 +50,20 @@ async def restore_deletion(db: Database, deletion_id: int, restored_by: Actor) -
 def restore(tx: Transaction, deletion_id: int, restored_by: Actor) -> Restored:
     """The same inside a transaction."""
     found = rows.find(tx, deletion_id)
-    if found is None:
+    if found is None or not found[1].purge_at:
+        # of one that is being purged a part may be gone
         raise DeletionUnknown(deletion=deletion_id)
     repository_id, deletion = found
-    waiting = [row_id for row_id, _ in manifest_rows.list_in_deletion(tx, deletion_id)]
+    waiting = [row_id for row_id, _ in trashed.list_in_deletion(tx, deletion_id)]
     digests = manifest_rows.list_digests(tx, waiting)
     while waiting:
         row_id = waiting.pop()
         gone = link_targets(tx, row_id)
         if gone:
             raise ContentGone(digest=deletion.digest, gone=gone[0])
-        manifest_rows.take_from_trash(tx, row_id)
+        trashed.take_from_trash(tx, row_id)
         # also what another deletion took: an index is whole or not there
-        waiting += manifest_rows.list_trashed_children(tx, row_id)
+        waiting += trashed.list_trashed_children(tx, row_id)
     tags, taken = [], []
     first = manifest_rows.find_held(tx, repository_id, [deletion.digest]).get(deletion.digest)
     for tag, algorithm in rows.list_tags(tx, deletion_id):
@@ -95,12 +97,14 @@ async def purge_deletion(db: Database, deletion_id: int, purged_by: Actor) -> No
 def purge_due(tx: Transaction, now: int, lease_ms: int, limit: int) -> int:
     """Remove for good at most about `limit` manifests whose time in the trash is over; how many.
 
-    What they refer to is leased: a client may have been told just now that it is here.
+    What they refer to is leased: a client may have been told just now that it is here. From the first
+    of them on a deletion cannot be restored.
     """
     purged = 0
     for deletion_id in rows.list_due(tx, now, limit):
-        manifest_rows.keep_with_parents(tx, deletion_id)
-        members = manifest_rows.list_in_deletion(tx, deletion_id, limit - purged)
+        rows.make_due(tx, deletion_id)
+        trashed.keep_with_parents(tx, deletion_id)
+        members = trashed.list_in_deletion(tx, deletion_id, limit - purged)
         for row_id, _ in members:
             manifest_rows.delete(tx, row_id, now_ms() + lease_ms)
         purged += len(members)

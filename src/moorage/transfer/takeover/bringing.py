@@ -264,6 +264,7 @@ class Takeover:
             await in_thread(self._threads, self._store.remove_blobs, dead)
             batch.blobs = kept + await self._adopt_all(name, again, batch.lost_blobs)
             written = await self._db.write(lambda tx: write_batch(tx, name, batch, self._lease_ms))
+        await self._remove_replaced(batch)
         report = self.report
         for blob in batch.blobs:
             if blob.means is not None:
@@ -277,6 +278,13 @@ class Takeover:
         for tag, reason in written.kept_tags.items():
             report.keep(Problem(name, f"tag {tag}", reason))
         self.progress.manifests += len(batch.manifests)
+
+    async def _remove_replaced(self, batch: Batch) -> None:
+        """The files of garbage that came again under a new generation before it was removed."""
+        replaced = [(blob.digest, blob.generation - 1) for blob in batch.blobs if blob.means is not None]
+        dead = [each for each in replaced if self._store.blob_size(*each) is not None]
+        if dead:
+            await in_thread(self._threads, self._store.remove_blobs, dead)
 
 
 def _blobs_of(found: FoundRepository, plan: Plan, digests: Iterable[Digest]) -> list[_Wanted]:
