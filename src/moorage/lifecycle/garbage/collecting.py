@@ -135,6 +135,6 @@ class Garbage:
         files = [(blob.digest, blob.generation) for blob in garbage]
         await in_thread(self._threads, self._store.remove_blobs, files)
         forgotten = await self._db.write(lambda tx: rows.forget_garbage(tx, garbage))
-        done.removed_blobs += forgotten
-        done.removed_bytes += sum(blob.size for blob in garbage)
+        done.removed_blobs += len(forgotten)
+        done.removed_bytes += sum(blob.size for blob in forgotten)
         return True

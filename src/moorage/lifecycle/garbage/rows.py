@@ -65,16 +65,16 @@ async def list_garbage(db: Database, limit: int) -> list[Blob]:
     return [blob_of(row) for row in rows]
 
 
-def forget_garbage(tx: Transaction, blobs: Iterable[Blob]) -> int:
-    """Forget blobs whose files of this generation are gone, unless they were pushed anew; how many were."""
-    forgotten = 0
+def forget_garbage(tx: Transaction, blobs: Iterable[Blob]) -> list[Blob]:
+    """Forget blobs whose files of this generation are gone, unless they were pushed anew; which were."""
+    forgotten = []
     for blob in blobs:
         changed = tx.run(
             "DELETE FROM blob WHERE digest = ? AND generation = ? AND state = 'deleting'",
             (blob.digest, blob.generation),
         )
         if changed:
-            forgotten += 1
+            forgotten.append(blob)
             tx.run(
                 "UPDATE blob_total SET retired_generation = max(retired_generation, ?) WHERE id = 1",
                 (blob.generation,),

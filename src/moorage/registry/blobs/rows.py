@@ -102,13 +102,17 @@ async def is_lease_due(
 
 
 def lease(tx: Transaction, repository_id: int, digest: Digest, lease_ms: int = LEASE_MS) -> None:
-    """Protect a blob of this repository for so long from now; a lease that lasts longer stays."""
+    """Protect a blob of this repository for so long from now; a lease that lasts longer stays.
+
+    Now is no earlier than garbage was last collected: a clock set back for a moment shortens nothing.
+    """
     tx.run(
         """
-        INSERT INTO lease (repository, digest, until) VALUES (?, ?, ?)
+        INSERT INTO lease (repository, digest, until)
+        SELECT ?, ?, max(?, clock) + ? FROM store_state WHERE id = 1
         ON CONFLICT (repository, digest) DO UPDATE SET until = max(until, excluded.until)
         """,
-        (repository_id, digest, now_ms() + lease_ms),
+        (repository_id, digest, now_ms(), lease_ms),
     )
 
 
@@ -157,13 +161,26 @@ def unlink_some_in(tx: Transaction, repository_id: int, limit: int) -> list[Dige
     return digests
 
 
-def forget_leases_in(tx: Transaction, repository_id: int, limit: int) -> int:
-    """Remove at most `limit` leases of a repository that links nothing any more."""
-    return tx.run(
+def forget_leases_in(tx: Transaction, repository_id: int, limit: int) -> list[Digest]:
+    """Remove at most `limit` leases of a repository that links nothing any more; of which blobs they were."""
+    rows = tx.all(
         "DELETE FROM lease WHERE (repository, digest) IN"
-        " (SELECT repository, digest FROM lease WHERE repository = ? LIMIT ?)",
+        " (SELECT repository, digest FROM lease WHERE repository = ? LIMIT ?) RETURNING digest",
         (repository_id, limit),
     )
+    return [Digest(row[0]) for row in rows]
+
+
+def list_unlinked(tx: Transaction, manifest_id: int) -> list[Digest]:
+    """What a manifest points at and its repository does not link: it was deleted alone."""
+    rows = tx.all(
+        """
+        SELECT e.target FROM manifest_reference e WHERE e.manifest = ? AND NOT EXISTS
+            (SELECT 1 FROM repository_blob WHERE repository = e.repository AND digest = e.target)
+        """,
+        (manifest_id,),
+    )
+    return [Digest(row[0]) for row in rows]
 
 
 def link_targets(tx: Transaction, manifest_id: int) -> list[Digest]:
@@ -266,27 +283,29 @@ async def find_generation(db: Database, digest: Digest) -> tuple[int, bool]:
     return row[0], row[1] == "live"
 
 
-def make_live(tx: Transaction, digest: Digest, sha512: Digest | None, size: int, generation: int) -> bool:
-    """Say that a blob's bytes are in the file of `generation`.
+def make_live(
+    tx: Transaction, digest: Digest, sha512: Digest | None, size: int, generation: int
+) -> int | None:
+    """Say that a blob's bytes are in the file of `generation`; the generation that is live now.
 
     A live row of the same generation, or of an earlier one whose file is known to be broken, is kept
-    or moved on. False when the row has meanwhile got a generation as high that is not live, or a file of
+    or moved on. None when the row has meanwhile got a generation as high that is not live, or a file of
     such a generation may just be removed: the caller's file is on a dead name and it must commit to the next.
     """
     row = tx.one("SELECT generation, state FROM blob WHERE digest = ?", (digest,))
     if row is None:
         if generation <= _retired_generation(tx):
-            return False
+            return None
         tx.run(
             "INSERT INTO blob (digest, sha512, size, generation, state, created_at)"
             " VALUES (?, ?, ?, ?, 'live', ?)",
             (digest, sha512, size, generation, now_ms()),
         )
         add_to_total(tx, 1, size)
-        return True
+        return generation
     current, is_live = row[0], row[1] == "live"
     if current > generation or (current == generation and not is_live):
-        return bool(is_live)
+        return int(current) if is_live else None
     tx.run(
         "UPDATE blob SET state = 'live', generation = ?, size = ?, sha512 = coalesce(sha512, ?)"
         " WHERE digest = ?",
@@ -294,7 +313,7 @@ def make_live(tx: Transaction, digest: Digest, sha512: Digest | None, size: int,
     )
     if not is_live:
         add_to_total(tx, 1, size)
-    return True
+    return generation
 
 
 def mark_damaged(tx: Transaction, digest: Digest, generation: int) -> bool:

@@ -143,7 +143,7 @@ def put(
 ) -> int:
     """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
 
-    One that was in the trash is served again. Its bytes are written again too: they may be damaged.
+    Its bytes are written again: they may be damaged.
     `pushed_at`: when it came, in milliseconds, where that is not now.
     """
     subject = manifest.subject
@@ -175,7 +175,6 @@ def put(
         ),
     )
     assert row is not None  # noqa: S101 - inserted or updated, it has an id
-    take_from_trash(tx, row[0])
     return int(row[0])
 
 
@@ -226,9 +225,43 @@ def put_in_trash(tx: Transaction, row_id: int, deletion_id: int) -> None:
     tx.run("INSERT INTO trash (manifest, deletion) VALUES (?, ?)", (row_id, deletion_id))
 
 
-def take_from_trash(tx: Transaction, row_id: int) -> None:
-    """Serve a manifest again."""
-    tx.run("DELETE FROM trash WHERE manifest = ?", (row_id,))
+def take_from_trash(tx: Transaction, row_id: int) -> int | None:
+    """Serve a manifest again; the deletion that had it, if one had."""
+    row = tx.one("DELETE FROM trash WHERE manifest = ? RETURNING deletion", (row_id,))
+    return None if row is None else int(row[0])
+
+
+def list_trashed_referrers(tx: Transaction, row_id: int, deletion_id: int) -> list[int]:
+    """The manifests whose subject this is and that went to the trash with it."""
+    rows = tx.all(
+        """
+        SELECT m.id FROM manifest s
+        JOIN manifest m ON m.repository = s.repository AND m.subject IN (s.digest, s.sha512)
+        JOIN trash t ON t.manifest = m.id AND t.deletion = ? WHERE s.id = ?
+        """,
+        (deletion_id, row_id),
+    )
+    return [int(row[0]) for row in rows]
+
+
+def list_swept(tx: Transaction, repository_id: int, digests: Sequence[str]) -> list[int]:
+    """Those of these manifests that went to the trash by themselves, because nothing led to them.
+
+    A client may have been told before that it need not push them.
+    """
+    found: list[int] = []
+    for start in range(0, len(digests), _ASKED_AT_ONCE):
+        some = digests[start : start + _ASKED_AT_ONCE]
+        rows = tx.all(
+            f"""
+            SELECT m.id FROM manifest m JOIN trash t ON t.manifest = m.id
+            JOIN deletion d ON d.id = t.deletion AND d.reason = 'untagged'
+            WHERE m.repository = ? AND m.digest IN ({_marks(some)})
+            """,
+            (repository_id, *some),
+        )
+        found += [int(row[0]) for row in rows]
+    return found
 
 
 def list_in_deletion(tx: Transaction, deletion_id: int, limit: int = -1) -> list[tuple[int, Digest]]:
@@ -249,11 +282,13 @@ def keep_with_parents(tx: Transaction, deletion_id: int) -> None:
         JOIN trash p ON p.manifest = e.manifest AND p.deletion <> trash.deletion
         WHERE m.id = trash.manifest
     """
-    tx.run(
+    # level by level: a child goes no sooner than an index that goes no sooner than another
+    while tx.run(
         f"UPDATE trash SET deletion = (SELECT max(p.deletion) {parents})"
         f" WHERE deletion = ? AND EXISTS (SELECT 1 {parents})",
         (deletion_id,),
-    )
+    ):
+        pass
 
 
 def list_trashed_children(tx: Transaction, row_id: int) -> list[int]:

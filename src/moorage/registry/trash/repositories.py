@@ -93,20 +93,23 @@ async def purge_repository(db: Database, repository_id: int, purged_by: Actor) -
 
 
 def purge_some(tx: Transaction, repository_id: int, limit: int) -> tuple[bool, list[Digest]]:
-    """Remove at most about `limit` rows of a deleted repository: whether all is gone, and blobs let go of."""
+    """Remove at most about `limit` rows of a deleted repository: whether all is gone, and blobs let go of.
+
+    From the first of them on it cannot be restored.
+    """
+    rows.make_due(tx, repository_id)
     if tag_rows.forget_some_in(tx, repository_id, limit):
         return False, []
     manifests = manifest_rows.list_some_in(tx, repository_id, limit)
-    for row_id in manifests:
-        manifest_rows.delete(tx, row_id, None)
     if manifests:
-        return False, []
-    loose = blob_rows.unlink_some_in(tx, repository_id, limit)
-    if (
-        loose
-        or trash_rows.delete_some_in(tx, repository_id, limit)
-        or blob_rows.forget_leases_in(tx, repository_id, limit)
-    ):
+        unlinked = [digest for row_id in manifests for digest in blob_rows.list_unlinked(tx, row_id)]
+        for row_id in manifests:
+            manifest_rows.delete(tx, row_id, None)
+        return False, unlinked
+    loose = blob_rows.unlink_some_in(tx, repository_id, limit) or blob_rows.forget_leases_in(
+        tx, repository_id, limit
+    )
+    if loose or trash_rows.delete_some_in(tx, repository_id, limit):
         return False, loose
     rows.delete_repository(tx, repository_id)
     return True, []

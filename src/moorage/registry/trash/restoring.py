@@ -49,7 +49,8 @@ async def restore_deletion(db: Database, deletion_id: int, restored_by: Actor) -
 def restore(tx: Transaction, deletion_id: int, restored_by: Actor) -> Restored:
     """The same inside a transaction."""
     found = rows.find(tx, deletion_id)
-    if found is None:
+    if found is None or not found[1].purge_at:
+        # of one that is being purged a part may be gone
         raise DeletionUnknown(deletion=deletion_id)
     repository_id, deletion = found
     waiting = [row_id for row_id, _ in manifest_rows.list_in_deletion(tx, deletion_id)]
@@ -95,10 +96,12 @@ async def purge_deletion(db: Database, deletion_id: int, purged_by: Actor) -> No
 def purge_due(tx: Transaction, now: int, lease_ms: int, limit: int) -> int:
     """Remove for good at most about `limit` manifests whose time in the trash is over; how many.
 
-    What they refer to is leased: a client may have been told just now that it is here.
+    What they refer to is leased: a client may have been told just now that it is here. From the first
+    of them on a deletion cannot be restored.
     """
     purged = 0
     for deletion_id in rows.list_due(tx, now, limit):
+        rows.make_due(tx, deletion_id)
         manifest_rows.keep_with_parents(tx, deletion_id)
         members = manifest_rows.list_in_deletion(tx, deletion_id, limit - purged)
         for row_id, _ in members:

@@ -260,30 +260,34 @@ class Uploads:
 
     async def _commit(self, upload: Upload, blob: Blob) -> Blob:
         """Rename, then one transaction. Bytes that are here already are not kept twice."""
-        while True:
-            generation, is_live = await blob_rows.find_generation(self._db, blob.digest)
-            if not is_live or self._store.blob_size(blob.digest, generation) != blob.size:
+        live: int | None = None
+        while live is None:
+            before, is_live = await blob_rows.find_generation(self._db, blob.digest)
+            generation = before
+            if not is_live or self._store.blob_size(blob.digest, before) != blob.size:
                 generation += 1
                 await self._in_thread(self._store.commit, upload.id, blob.digest, generation)
             blob = msgspec.structs.replace(blob, generation=generation)
-            if await self._db.write(lambda tx, blob=blob: self._record(tx, upload, blob)):  # type: ignore[misc]
-                break
-            # no row will ever name this file
-            await self._in_thread(self._store.remove_blobs, [(blob.digest, generation)])
+            live = await self._db.write(lambda tx, blob=blob: self._record(tx, upload, blob))  # type: ignore[misc]
+            # no row will ever name these: nor will the collector, which may not have come to them yet
+            dead = [each for each in (generation, *(() if is_live else (before,))) if each != live]
+            if any(self._store.blob_size(blob.digest, each) is not None for each in dead):
+                await self._in_thread(self._store.remove_blobs, [(blob.digest, each) for each in dead])
         await self._in_thread(self._store.discard_upload, upload.id)
         log.debug("blob_committed", repository=upload.repository, digest=blob.digest, bytes=blob.size)
         return blob
 
-    def _record(self, tx: Transaction, upload: Upload, blob: Blob) -> bool:
-        """Row live, repository linked and leased, upload gone: all or nothing."""
-        if not blob_rows.make_live(tx, blob.digest, blob.sha512, blob.size, blob.generation):
-            return False
+    def _record(self, tx: Transaction, upload: Upload, blob: Blob) -> int | None:
+        """Row live, repository linked and leased, upload gone: all or nothing; which generation is live."""
+        live = blob_rows.make_live(tx, blob.digest, blob.sha512, blob.size, blob.generation)
+        if live is None:
+            return None
         repository = rows.take(tx, upload.id)
         if repository is None:
             raise UploadUnknown(upload=upload.id)
         repository_id = ensure_repository(tx, repository)
         blob_rows.link(tx, repository_id, blob.digest, "uploaded", self._lease_ms)
-        return True
+        return live
 
     async def _drop(self, upload_id: str) -> None:
         await self._db.write(lambda tx: rows.delete(tx, upload_id))
