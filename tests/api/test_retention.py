@@ -111,7 +111,17 @@ def test_plan_shows_what_one_may_pull(admin: Person, alice: Person, bob: Person)
     rule(admin, "*")
 
     assert {each["repository"] for each in bob.get("/retention/plan")["items"]} == {"bob/app"}
-    assert {each["repository"] for each in admin.get("/retention/plan")["items"]} == {"alice/app", "bob/app"}
+    images(bob, "bob/zoo")
+    images(admin, "carol/app")
+    # not even as a place in the list
+    assert bob.get("/retention/plan?n=1")["next"] == "bob/app"
+    assert bob.get("/retention/plan?n=1&after=bob/app")["next"] is None
+    assert {each["repository"] for each in admin.get("/retention/plan")["items"]} == {
+        "alice/app",
+        "bob/app",
+        "bob/zoo",
+        "carol/app",
+    }
     there, missing = (bob.ask("GET", f"/retention/plan?scope=alice/{name}") for name in ("app", "xyz"))
     assert (there.status, missing.status) == (404, 404)
     assert there.body.replace(b"app", b"xyz") == missing.body

@@ -45,6 +45,18 @@ tags = "versions"
 [[immutable]]
 scope = "attic/*"
 tags = "re:v[0-9]+"
+
+[[retention]]
+scope = "team/*"
+tags = "*"
+newest = 10
+by = "version"
+pulled = "90d"
+
+[[retention]]
+scope = "team/*"
+tags = "pr-*"
+pushed = "36h"
 """
 
 DONE = """\
@@ -59,6 +71,8 @@ DONE = """\
 + grant to everyone on attic/*: pull
 + fixed tags in attic/*: re:v[0-9]+
 + fixed tags in team/*: re:[vV]?[0-9]+(\\.[0-9]+){2,}([^0-9].*)?
++ retention in team/*: of * keep the newest 10 by version, or pulled within 90d
++ retention in team/*: of pr-* keep pushed within 36h
 """
 
 
@@ -87,9 +101,9 @@ def test_file_is_shown_then_made_so_then_nothing_is_left_to_do(claimed: ServerPr
     first = moorage("apply", access, *local).check().out
     second = moorage("apply", access, *local).check().out
 
-    assert dry == DONE + "11 to do; nothing was changed.\n"
+    assert dry == DONE + "13 to do; nothing was changed.\n"
     assert [each["name"] for each in before] == ["alice"]
-    assert first == DONE + "11 done.\n"
+    assert first == DONE + "13 done.\n"
     assert second == "Nothing to do.\n"
     explained = moorage("access", "explain", "bot.ci", "push", "team/app", "--json", *local).json()
     assert explained["is_allowed"]
@@ -129,6 +143,7 @@ def test_pruning_removes_what_is_not_named_but_the_last_administrator(
     assert "alice" not in said
     assert moorage("grant", "list", "--json", *local).json() == []
     assert moorage("immutable", "list", "--json", *local).json() == []
+    assert moorage("retention", "list", "--json", *local).json() == []
 
 
 def test_file_is_applied_over_the_network(claimed: ServerProcess, access: Path) -> None:
@@ -141,7 +156,7 @@ def test_file_is_applied_over_the_network(claimed: ServerProcess, access: Path) 
     access.write_text('[accounts.alice]\nrole = "admin"\n')
     moorage("apply", access, "--prune", env=remote).check()
 
-    assert made["done"] == len(made["changes"]) == 11
+    assert made["done"] == len(made["changes"]) == 13
     assert made["changes"][0] == {"sign": "+", "what": "account carol", "detail": "person, auditor"}
     # whoever applies it stays, named or not
     names = [each["name"] for each in moorage("user", "list", "--json", *local).json()]
@@ -160,8 +175,11 @@ def test_every_mistake_in_a_file_is_told_by_its_line(tmp_path: Path) -> None:
         '[groups.ops]\nmembers = "carol"\n\n[[grants]]\nto = "carol"\nactions = ["fly"]\npattern = "a/b"\n\n'
         '[[grants]]\nto = "carol"\npattern = "Team"\n\n'
         '[[immutable]]\nscope = "team/*"\ntags = "re:("\n\n[[immutable]]\nscope = "team/*"\n\n'
-        + '[[immutable]]\nscope = "a/*"\ntags = "1.*"\n'
-        * 2
+        + '[[immutable]]\nscope = "a/*"\ntags = "1.*"\n' * 2
+        + '[[retention]]\nscope = "a/*"\ntags = "*"\n'
+        + '[[retention]]\nscope = "a/*"\ntags = "*"\npushed = "soon"\n'
+        + '[[retention]]\nscope = "a/*"\ntags = "*"\nnewest = 1001\n'
+        + '[[retention]]\nscope = "a/*"\ntags = "*"\nnewest = 1\n' * 2
     )
 
     with pytest.raises(DocumentRefused) as refusal:
@@ -179,10 +197,16 @@ def test_every_mistake_in_a_file_is_told_by_its_line(tmp_path: Path) -> None:
         "23",
         "25",
         "31",
+        "34",
+        "40",
+        "41",
+        "49",
     ]
     assert said[0] == "2: accounts have no rol; did you mean role?"
     assert said[7].startswith("23: tags: no expression that RE2 takes: missing ): ")
-    assert said[8:] == ["25: a rule needs tags", "31: tags 1.* are fixed in a/* already"]
+    assert said[8:10] == ["25: a rule needs tags", "31: tags 1.* are fixed in a/* already"]
+    assert said[10].startswith("34: keep_newest: say what to keep: ")
+    assert said[12:] == ["41: keep_newest: want 1 to 1000", "49: this rule is there already"]
     assert said[3].endswith("there is no [acounts]; did you mean accounts?")
 
 

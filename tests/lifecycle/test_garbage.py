@@ -204,7 +204,7 @@ async def test_numbers_add_up_to_what_the_disk_says(
     assert held.trash_bytes == SIZES["trashed"]
     assert held.waiting_bytes == 70_000
     assert held.garbage_bytes == SIZES["loose"]
-    assert held.shared_bytes == SIZES["config"]
+    assert held.shared_bytes == SIZES["config"], "two images, one config"
     du = await asyncio.to_thread(ask_du, store.root)
     assert abs(held.disk_bytes - du) <= du / 100, (held, du)
     planned = await plan(db, LEASE_MS, 10)

@@ -226,11 +226,27 @@ def test_referrer_that_was_deleted_is_not_listed(
     assert digests(ask(repository, target)) == [sbom]
 
 
-def test_referrers_outlive_their_subject(repository: Repository, target: Document, signature: str) -> None:
-    repository.send("DELETE", f"manifests/{digest_of(encode(target))}")
+def test_referrers_go_with_their_subject_and_come_back_with_it(
+    repository: Repository, target: Document, signature: str
+) -> None:
+    deleted = repository.send("DELETE", f"manifests/{digest_of(encode(target))}")
+    assert signature in deleted.json["digests"]
+    assert digests(ask(repository, target)) == []
+
+    repository.push_manifest(target, "again")
 
     assert digests(ask(repository, target)) == [signature]
     assert repository.send("GET", f"manifests/{signature}").status == 200
+
+
+def test_referrer_that_is_tagged_outlives_its_subject(
+    repository: Repository, target: Document, signature: str
+) -> None:
+    payload = repository.send("GET", f"manifests/{signature}").body
+    repository.push_manifest(payload, "signature")
+    repository.send("DELETE", f"manifests/{digest_of(encode(target))}")
+
+    assert digests(ask(repository, target)) == [signature]
 
 
 def test_tag_that_a_client_keeps_for_referrers_is_a_tag(repository: Repository, config: bytes) -> None:

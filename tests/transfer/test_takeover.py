@@ -64,6 +64,19 @@ def test_a_dry_run_says_the_same_and_changes_nothing(tree: Tree, data: Path) -> 
     assert told(said) == ["tag broken: its link is empty: a crash left it so"]
 
 
+def test_a_layer_that_many_images_share_comes_once(tree: Tree, data: Path) -> None:
+    shared = b"a layer of all" * 999
+    for number in range(100):
+        tree.add_image(REPOSITORY, f"{number}", f"v{number}", shared=[shared])
+
+    said = take_over(tree.folder, data, is_dry=True)
+    report = take_over(tree.folder, data)
+
+    assert (report.manifests, report.tags, report.blobs) == (100, 100, 201)
+    assert report == said
+    assert audit(data) == []
+
+
 def test_only_the_repositories_of_a_pattern_come(tree: Tree, data: Path, registry: InProcess) -> None:
     tree.add_image("team/app", "one", "latest")
     tree.add_image("other/app", "one", "latest")

@@ -22,7 +22,9 @@ from moorage.transfer.takeover.source import Adopted, ContentBroken, Means
 _FICLONE = 0x40049409
 """Linux, `ioctl_ficlone(2)`."""
 _READ_BYTES = 1024 * 1024
-_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
+_NO_LINK = frozenset(
+    {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOENT}
+)
 _NO_CLONE = frozenset({errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM})
 _READ_BY_ALL = 0o004
 
@@ -98,24 +100,42 @@ class Adopter:
     def _link(self, fd: int, source: Path, digest: Digest, generation: int) -> bool:
         """Give the file its second name; False when this file system will not, or its name is another's."""
         target = self._store.path_of(digest, generation)
-        second = target.with_name(f"{uuid.uuid4()}.tmp")
         with refusals():
             self._store.make_shard(target.parent)
             try:
-                second.hardlink_to(source)
+                os.link(source, target, follow_symlinks=False)
+            except FileExistsError:
+                # a crash left it, and no row speaks of it; or another brings the same
+                return _replace(fd, source, target)
             except OSError as error:
-                if error.errno in _NO_LINK or isinstance(error, FileNotFoundError):
+                if error.errno in _NO_LINK:
                     return False
                 raise
-            try:
-                stat, read = second.lstat(), os.fstat(fd)
-                if (stat.st_dev, stat.st_ino) != (read.st_dev, read.st_ino):
-                    return False
-                os.rename(second, target)  # noqa: PTH104 - beside its fsyncs
-            finally:
-                # a rename onto the same file does nothing, not even remove the old name
-                second.unlink(missing_ok=True)
-        return True
+            # else the other registry has just put another file there: a copy of what was read takes its place
+            return _is_same(fd, target)
+
+
+def _is_same(fd: int, path: Path) -> bool:
+    read, there = os.fstat(fd), os.lstat(path)
+    return (read.st_dev, read.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _replace(fd: int, source: Path, target: Path) -> bool:
+    """Put the file in the place of another; False when its name is another's by now."""
+    second = target.with_name(f"{uuid.uuid4()}.tmp")
+    try:
+        second.hardlink_to(source)
+        if not _is_same(fd, second):
+            return False
+        os.rename(second, target)  # noqa: PTH104 - beside its fsyncs
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            return False
+        raise
+    finally:
+        # a rename onto the same file does nothing, not even remove the old name
+        second.unlink(missing_ok=True)
+    return True
 
 
 @contextmanager

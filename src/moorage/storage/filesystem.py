@@ -83,10 +83,11 @@ def _copy(source: int, target: int, size: int) -> None:
 class FilesystemBlobFile:
     """A blob's file, open for reading."""
 
-    __slots__ = ("_fd", "identity")
+    __slots__ = ("_fd", "_left", "identity")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._left: list[int] = []
         stat = os.fstat(fd)
         self.identity: tuple[int, ...] = (
             stat.st_dev,
@@ -137,11 +138,18 @@ class FilesystemBlobFile:
                 if self.part_in_memory(at, min(_ASIDE_BYTES, offset + length - at)) is None
             ]
             piece = self.read(offset, length)
-            for at in absent:
-                os.posix_fadvise(self._fd, at, _ASIDE_BYTES, os.POSIX_FADV_DONTNEED)
+            self._drop(absent)
         return piece
 
+    def _drop(self, blocks: list[int]) -> None:
+        """Let go of blocks in memory, and once more of those before: just read, they may still be in use."""
+        for at in (*self._left, *blocks):
+            os.posix_fadvise(self._fd, at, _ASIDE_BYTES, os.POSIX_FADV_DONTNEED)
+        self._left = blocks
+
     def close(self) -> None:
+        if self._left:
+            self._drop([])
         os.close(self._fd)
 
 

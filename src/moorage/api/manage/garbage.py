@@ -18,7 +18,7 @@ class StatusReply(Struct, frozen=True):
     """The store's bytes. All blobs are needed, in the trash, waiting or garbage.
 
     `disk_bytes`: what the disk holds for the data folder, in whole blocks; `shared_bytes`: what more it would
-    be if each repository had its own copies; `obstacle`: why nothing is collected now; `last_run`: a job.
+    be if each image had its own copies; `obstacle`: why nothing is collected now; `last_run`: a job.
     """
 
     needed_bytes: int

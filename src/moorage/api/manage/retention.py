@@ -1,5 +1,6 @@
 """Retention: the endpoints and their documents."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -158,11 +159,14 @@ async def plan(ask: Ask[None, PlanQuery]) -> Page[PlannedTag]:
         raise FieldInvalid(field="after", reason="want what `next` of the page before says")
     last = query.after
     async for name in running.list_ruled(db, scope, found, query.after):
+        # rows are read on the loop: others go in between
+        await asyncio.sleep(0)
+        if not await ask.services.gate.may(ask.caller, name, "pull"):
+            continue
         if len(planned) >= query.n:
             return Page(planned, last)
+        planned += await _plan_there(ask, name, found)
         last = name
-        if await ask.services.gate.may(ask.caller, name, "pull"):
-            planned += await _plan_there(ask, name, found)
     return Page(planned, None)
 
 

@@ -18,7 +18,7 @@ def apply(
     is_dry: Annotated[bool, typer.Option("--dry-run", help="Show the difference; change nothing.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove what the file does not name.")] = False,
 ) -> None:
-    """Make accounts, groups, namespaces and grants what the file says, after showing the difference.
+    """Make accounts, groups, namespaces, grants and rules what the file says, after showing the difference.
 
     What the file does not name is left alone. With --prune it is removed, but for whoever runs this and the
     last administrator.
@@ -60,7 +60,7 @@ def apply(
 
 @managing
 def export(session: Session) -> None:
-    """Print accounts, groups, namespaces and grants as the file that `moorage apply` takes."""
+    """Print accounts, groups, namespaces, grants and rules as the file that `moorage apply` takes."""
     from moorage.cli.state.present import describe, read_present, write
 
     described = describe(read_present(session.client)[0])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from moorage.cli.state.document import State
-from moorage.cli.state.present import is_implied, rule_key
+from moorage.cli.state.present import is_implied, retained_key, rule_key, say_retained
 
 _DEFAULTS = {"kind": "person", "role": "member", "description": "", "is_disabled": False}
 
@@ -173,13 +173,26 @@ def _rule_changes(state: State, wanted: State) -> Iterator[Change]:
     for scope, pattern in sorted(wanted.immutable - state.immutable):
         body = {"scope": scope, "pattern": pattern}
         yield Change("+", f"fixed tags in {scope}", pattern, "POST", ("immutability",), body)
+    for rule in sorted(wanted.retention - state.retention, key=retained_key):
+        body = {key: value for key, value in rule._asdict().items() if value is not None}
+        path = ("retention", "rules")
+        yield Change("+", f"retention in {rule.scope}", say_retained(rule), "POST", path, body)
 
 
-def _removals(present: Present, wanted: State, kept: set[str]) -> Iterator[Change]:
+def _rule_removals(present: Present, wanted: State) -> Iterator[Change]:
     state = present.state
     for scope, pattern in sorted(state.immutable - wanted.immutable):
         path = ("immutability", str(present.numbers[rule_key(scope, pattern)]))
         yield Change("-", f"fixed tags in {scope}", pattern, "DELETE", path)
+    for rule in sorted(state.retention - wanted.retention, key=retained_key):
+        number = present.numbers[retained_key(rule)]
+        where = ("retention", "rules", str(number))
+        yield Change("-", f"retention in {rule.scope}", say_retained(rule), "DELETE", where)
+
+
+def _removals(present: Present, wanted: State, kept: set[str]) -> Iterator[Change]:
+    state = present.state
+    yield from _rule_removals(present, wanted)
     for (to, pattern), actions in state.grants.items():
         if (to, pattern) not in wanted.grants:
             path = ("grants", str(present.numbers[to, pattern]))

@@ -5,6 +5,8 @@
 [namespaces.team]             owner ("alice", "group:ops", "administrators"), visibility
 [[grants]]                    to ("alice", "group:ops", "everyone"), actions, pattern
 [[immutable]]                 scope ("team/*"), tags ("1.*", "re:...", or a preset's name: "versions")
+[[retention]]                 scope, tags, and which of them stay: newest (10), by ("time", "version"),
+                              pushed ("30d"), pulled ("90d")
 """
 
 import re
@@ -12,18 +14,20 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 import typer
 
 from moorage.cli.manage.words import read_owner, read_receiver
-from moorage.config_file import nearest
+from moorage.config_file import nearest, read_duration
 from moorage.errors import RegistryError
 from moorage.identity.access.deciding import check_actions
 from moorage.identity.access.patterns import check_pattern
 from moorage.identity.access.rows import Visibility
 from moorage.identity.accounts.names import check_name
 from moorage.identity.accounts.rows import Kind, Role
+from moorage.lifecycle.retention.rows import NewestBy
+from moorage.lifecycle.retention.rules import Keeps, check_keeps
 from moorage.registry.tags.immutability import PRESETS
 from moorage.registry.tags.patterns import compile_tag_pattern
 
@@ -36,6 +40,17 @@ class DocumentRefused(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class Retained(NamedTuple):
+    """Which of the tags of a pattern stay, as the API has it; None says nothing."""
+
+    scope: str
+    pattern: str
+    keep_newest: int | None
+    newest_by: NewestBy
+    keep_pushed_s: int | None
+    keep_pulled_s: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,7 @@ class State:
     grants: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     immutable: set[tuple[str, str]] = field(default_factory=set)
     """Rules that fix tags, by scope and pattern."""
+    retention: set[Retained] = field(default_factory=set)
 
 
 def _one_of(words: tuple[str, ...]) -> Read:
@@ -74,6 +90,12 @@ def _switch(value: Any) -> bool:
     return value
 
 
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"want a whole number; this is {value!r}")  # noqa: TRY004 - told to an operator
+    return value
+
+
 def _texts(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise ValueError(f'want a list of texts, as ["a", "b"]; this is {value!r}')
@@ -88,10 +110,13 @@ def _actions(value: Any) -> list[str]:
     return list(check_actions(_texts(value)))
 
 
-def _tag_pattern(text: str) -> str:
-    pattern = PRESETS.get(text, text)
+def _check_tags(pattern: str) -> str:
     compile_tag_pattern(pattern)
     return pattern
+
+
+def _tag_pattern(text: str) -> str:
+    return _check_tags(PRESETS.get(text, text))
 
 
 _KEYS: Final[dict[str, dict[str, Read]]] = {
@@ -115,7 +140,16 @@ _KEYS: Final[dict[str, dict[str, Read]]] = {
         "scope": lambda value: check_pattern(_text(value)),
         "tags": lambda value: _tag_pattern(_text(value)),
     },
+    "retention": {
+        "scope": lambda value: check_pattern(_text(value)),
+        "tags": lambda value: _check_tags(_text(value)),
+        "newest": _number,
+        "by": _one_of(get_args(NewestBy)),
+        "pushed": lambda value: read_duration(_text(value)),
+        "pulled": lambda value: read_duration(_text(value)),
+    },
 }
+_OPTIONAL: Final = {"retention": {"newest", "by", "pushed", "pulled"}}
 
 
 def read_document(path: Path) -> State:
@@ -190,15 +224,18 @@ class _Reader:
 
     def read(self, document: dict[str, Any]) -> State:
         state = State()
+        adding: dict[str, tuple[str, Callable[[str, dict[str, Any], Any], None]]] = {
+            "grants": ("a grant", self._add_grant),
+            "immutable": ("a rule", self._add_rule),
+            "retention": ("a rule", self._add_retained),
+        }
         for section, content in document.items():
             if section not in _KEYS:
                 self._add(f"there is no [{section}]{nearest(section, list(_KEYS))}", section)
-            elif section == "grants":
-                for place, fact in self._read_list(section, "a grant", content):
-                    self._add_grant(place, fact, state.grants)
-            elif section == "immutable":
-                for place, fact in self._read_list(section, "a rule", content):
-                    self._add_rule(place, fact, state.immutable)
+            elif section in adding:
+                one, add = adding[section]
+                for place, fact in self._read_list(section, one, content):
+                    add(place, fact, getattr(state, section))
             elif not isinstance(content, dict):
                 self._add(f"want [{section}.NAME]", section)
             else:
@@ -223,7 +260,7 @@ class _Reader:
         for index, table in enumerate(content):
             before = len(self.problems)
             fact = self._read_keys(section, table, section, str(index))
-            missing = [key for key in _KEYS[section] if key not in fact]
+            missing = [key for key in _KEYS[section] if key not in {*fact, *_OPTIONAL.get(section, ())}]
             if len(self.problems) > before:
                 continue
             if missing:
@@ -242,6 +279,20 @@ class _Reader:
             self._add(f"tags {fact['tags']} are fixed in {fact['scope']} already", "immutable", place)
         else:
             rules.add((fact["scope"], fact["tags"]))
+
+    def _add_retained(self, place: str, fact: dict[str, Any], rules: set[Retained]) -> None:
+        pushed, pulled = fact.get("pushed"), fact.get("pulled")
+        keeps = Keeps(fact.get("newest"), fact.get("by", "time"), pushed, pulled)
+        try:
+            check_keeps(keeps)
+        except RegistryError as refusal:
+            self._add(f"{refusal.detail['field']}: {_said(refusal)}", "retention", place)
+            return
+        seconds = [None if age is None else int(age.total_seconds()) for age in (pushed, pulled)]
+        retained = Retained(fact["scope"], fact["tags"], keeps.newest, keeps.newest_by, *seconds)
+        if retained in rules:
+            self._add("this rule is there already", "retention", place)
+        rules.add(retained)
 
     def _read_keys(self, section: str, table: Any, *place: str) -> dict[str, Any]:
         known = _KEYS[section]

@@ -6,8 +6,9 @@ from typing import Any
 
 from moorage.cli.manage.client import Client
 from moorage.cli.manage.words import NO_OWNER
-from moorage.cli.state.document import State
+from moorage.cli.state.document import Retained, State
 from moorage.config_file import render
+from moorage.lifecycle.retention.saying import show_age
 
 _ACCOUNT = ("kind", "role", "description", "is_disabled")
 _BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -33,7 +34,35 @@ def read_present(client: Client) -> tuple[State, dict[tuple[str, str], int]]:
     for rule in client.items("immutability"):
         state.immutable.add((rule["scope"], rule["pattern"]))
         numbers[rule_key(rule["scope"], rule["pattern"])] = rule["id"]
+    for rule in client.items("retention", "rules"):
+        retained = Retained(**{key: rule[key] for key in Retained._fields})
+        state.retention.add(retained)
+        numbers[retained_key(retained)] = rule["id"]
     return state, numbers
+
+
+def retained_key(rule: Retained) -> tuple[str, str]:
+    """The key of the number of a rule of retention."""
+    return f"retention {rule.scope}", say_retained(rule)
+
+
+def say_retained(rule: Retained) -> str:
+    """A rule of retention in words."""
+    kept = [] if rule.keep_newest is None else [f"the newest {rule.keep_newest} by {rule.newest_by}"]
+    for word, seconds in (("pushed", rule.keep_pushed_s), ("pulled", rule.keep_pulled_s)):
+        if seconds is not None:
+            kept.append(f"{word} within {show_age(seconds * 1000)}")
+    return f"of {rule.pattern} keep {', or '.join(kept)}"
+
+
+def _write_retained(rule: Retained) -> dict[str, Any]:
+    fact: dict[str, Any] = {"scope": rule.scope, "tags": rule.pattern}
+    if rule.keep_newest is not None:
+        fact |= {"newest": rule.keep_newest, "by": rule.newest_by}
+    for word, seconds in (("pushed", rule.keep_pushed_s), ("pulled", rule.keep_pulled_s)):
+        if seconds is not None:
+            fact[word] = show_age(seconds * 1000)
+    return fact
 
 
 def rule_key(scope: str, pattern: str) -> tuple[str, str]:
@@ -66,6 +95,7 @@ def describe(state: State) -> dict[str, Any]:
             for (to, pattern), actions in state.grants.items()
         ],
         "immutable": [{"scope": scope, "tags": pattern} for scope, pattern in sorted(state.immutable)],
+        "retention": [_write_retained(rule) for rule in sorted(state.retention, key=retained_key)],
     }
 
 

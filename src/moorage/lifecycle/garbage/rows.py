@@ -192,12 +192,13 @@ async def measure_waiting(db: Database) -> int:
     return int(found[0][0])
 
 
-async def measure_linked(db: Database) -> int:
-    """The bytes of all blobs, each as often as repositories serve it."""
+async def measure_shared(db: Database) -> int:
+    """What more it would be if each manifest had copies of its own of what it refers to."""
     found = await db.scan(
         """
-        SELECT coalesce(sum(b.size), 0) FROM repository_blob l
-        JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+        SELECT coalesce(sum(b.size * (e.users - 1)), 0)
+        FROM (SELECT target, count(*) AS users FROM manifest_reference GROUP BY target) e
+        JOIN blob b ON b.digest = e.target AND b.state = 'live' WHERE e.users > 1
         """
     )
     return int(found[0][0])

@@ -41,7 +41,7 @@ class Holdings:
     garbage_bytes: int
     """Goes with the next run."""
     shared_bytes: int
-    """What repositories would need more if each had its own copy."""
+    """What images would need more if each had its own copies."""
     blobs: int
     disk_bytes: int
     """All of it, in whole blocks, with what is not a blob."""
@@ -56,11 +56,10 @@ async def measure_garbage(db: Database) -> int:
 
 
 async def measure_store(db: Database, usage: Usage) -> Holdings:
-    """What the store holds; `usage` is for what is no blob. Reads all links once, off the loop."""
+    """What the store holds; `usage` is for what is no blob. Reads all edges once, off the loop."""
     totals = await rows.read_totals(db)
     trash = await rows.measure_trash(db)
     waiting = await rows.measure_waiting(db)
-    linked = await rows.measure_linked(db)
     blobs_on_disk = totals.disk_bytes + totals.garbage_disk_bytes
     others = usage.uploads_bytes + usage.quarantine_bytes + usage.database_bytes + usage.other_bytes
     return Holdings(
@@ -68,7 +67,7 @@ async def measure_store(db: Database, usage: Usage) -> Holdings:
         trash_bytes=trash,
         waiting_bytes=waiting,
         garbage_bytes=totals.garbage_bytes,
-        shared_bytes=max(0, linked - totals.bytes),
+        shared_bytes=await rows.measure_shared(db),
         blobs=totals.blobs,
         disk_bytes=blobs_on_disk + others,
         usage=usage,

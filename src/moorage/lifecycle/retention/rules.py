@@ -42,7 +42,7 @@ async def create_rule(
     Raises PatternInvalid, FieldInvalid (400), Denied (403).
     """
     compile_tag_pattern(pattern)
-    _check(keeps)
+    check_keeps(keeps)
     if not await may_administer(db, caller, check_pattern(scope)):
         raise Denied(reason=f"{caller.name} may not administer {scope}")
 
@@ -86,8 +86,11 @@ def _ms(age: timedelta | None) -> int | None:
     return None if age is None else int(age.total_seconds() * 1000)
 
 
-def _check(keeps: Keeps) -> None:
-    """Raises FieldInvalid (400)."""
+def check_keeps(keeps: Keeps) -> None:
+    """Refuse to keep nothing, too many, or for no time.
+
+    Raises FieldInvalid (400).
+    """
     if keeps.newest is None and keeps.pushed is None and keeps.pulled is None:
         raise FieldInvalid(
             field="keep_newest", reason="say what to keep: the newest so many, or what was pushed or pulled"

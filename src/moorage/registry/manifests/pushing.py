@@ -19,6 +19,7 @@ from moorage.registry.blobs import rows as blob_rows
 from moorage.registry.blobs.rows import HeldBlob
 from moorage.registry.blobs.store import BlobStore
 from moorage.registry.manifests import rows
+from moorage.registry.manifests import trash_rows as trashed
 from moorage.registry.repositories.rows import ensure_repository
 from moorage.registry.tags import rows as tag_rows
 
@@ -157,6 +158,10 @@ def _keep(
         pushed_at,
     )
     rows.put_references(tx, repository_id, row_id, edges)
+    deletion_id = trashed.take_from_trash(tx, row_id)
+    if deletion_id is not None:
+        # what was signed is back, and so are its signatures
+        _serve_again(tx, trashed.list_trashed_referrers(tx, row_id, deletion_id))
     return row_id, sha256, _count_travelled(tx, repository_id, blobs)
 
 
@@ -197,11 +202,25 @@ def _resolve(
             edges.append((reference.kind, target.digest))
         else:
             missing.append(target.digest)
+    if (
+        missing
+        and push.manifest.is_index
+        and _serve_again(tx, trashed.list_swept(tx, repository_id, missing))
+    ):
+        return _resolve(tx, repository_id, push)
     if missing:
         raise ManifestBlobUnknown(list(dict.fromkeys(missing)))
     if depth > DEPTH_MAX:
         raise ManifestInvalid(where="manifests", reason=f"indexes nested deeper than {DEPTH_MAX} levels")
     return edges, depth, list(blobs.values())
+
+
+def _serve_again(tx: Transaction, row_ids: Sequence[int]) -> bool:
+    """Take from the trash those of these manifests that have all their blobs; whether there was one."""
+    whole = [row_id for row_id in row_ids if not blob_rows.link_targets(tx, row_id)]
+    for row_id in whole:
+        trashed.take_from_trash(tx, row_id)
+    return bool(whole)
 
 
 def _check_size(reference: Reference, stored_bytes: int) -> None:

@@ -1,6 +1,6 @@
-"""The tables `manifest`, `manifest_reference` and `trash`, and all their SQL.
+"""The tables `manifest` and `manifest_reference`; see also `trash_rows.py`.
 
-A manifest in the trash keeps its row and its edges and is found by none of the reads but `find_in_trash`;
+A manifest in the trash keeps its row and its edges and is found by no read here;
 no tag points to it.
 """
 
@@ -143,7 +143,7 @@ def put(
 ) -> int:
     """Store a manifest under its (sha256, sha512) digests, or say that it was pushed again; its row.
 
-    One that was in the trash is served again. Its bytes are written again too: they may be damaged.
+    Its bytes are written again: they may be damaged.
     `pushed_at`: when it came, in milliseconds, where that is not now.
     """
     subject = manifest.subject
@@ -175,7 +175,6 @@ def put(
         ),
     )
     assert row is not None  # noqa: S101 - inserted or updated, it has an id
-    take_from_trash(tx, row[0])
     return int(row[0])
 
 
@@ -209,7 +208,7 @@ def delete(tx: Transaction, row_id: int, leased_until: int | None) -> None:
             """,
             (leased_until, row_id),
         )
-    take_from_trash(tx, row_id)
+    tx.run("DELETE FROM trash WHERE manifest = ?", (row_id,))
     pull_rows.forget_manifest(tx, row_id)
     tx.run("DELETE FROM manifest_reference WHERE manifest = ?", (row_id,))
     tx.run("DELETE FROM manifest WHERE id = ?", (row_id,))
@@ -221,129 +220,10 @@ def list_some_in(tx: Transaction, repository_id: int, limit: int) -> list[int]:
     return [int(row[0]) for row in rows]
 
 
-def put_in_trash(tx: Transaction, row_id: int, deletion_id: int) -> None:
-    """Serve a manifest no more. Its tags go before it."""
-    tx.run("INSERT INTO trash (manifest, deletion) VALUES (?, ?)", (row_id, deletion_id))
-
-
-def take_from_trash(tx: Transaction, row_id: int) -> None:
-    """Serve a manifest again."""
-    tx.run("DELETE FROM trash WHERE manifest = ?", (row_id,))
-
-
-def list_in_deletion(tx: Transaction, deletion_id: int, limit: int = -1) -> list[tuple[int, Digest]]:
-    """The row and digest of what a deletion has in the trash still, at most `limit` of them."""
-    rows = tx.all(
-        "SELECT m.id, m.digest FROM trash t JOIN manifest m ON m.id = t.manifest"
-        " WHERE t.deletion = ? ORDER BY m.id LIMIT ?",
-        (deletion_id, limit),
-    )
-    return [(row[0], Digest(row[1])) for row in rows]
-
-
-def keep_with_parents(tx: Transaction, deletion_id: int) -> None:
-    """Let what a deletion has in the trash go no sooner than the indexes in the trash that need it."""
-    parents = """
-        FROM manifest m
-        JOIN manifest_reference e ON e.target = m.digest AND e.repository = m.repository
-        JOIN trash p ON p.manifest = e.manifest AND p.deletion <> trash.deletion
-        WHERE m.id = trash.manifest
-    """
-    # level by level: a child goes no sooner than an index that goes no sooner than another
-    while tx.run(
-        f"UPDATE trash SET deletion = (SELECT max(p.deletion) {parents})"
-        f" WHERE deletion = ? AND EXISTS (SELECT 1 {parents})",
-        (deletion_id,),
-    ):
-        pass
-
-
-def list_trashed_children(tx: Transaction, row_id: int) -> list[int]:
-    """The manifests in the trash that a manifest refers to."""
-    rows = tx.all(
-        """
-        SELECT m.id FROM manifest_reference e
-        JOIN manifest m ON m.repository = e.repository AND m.digest = e.target
-        JOIN trash t ON t.manifest = m.id WHERE e.manifest = ?
-        """,
-        (row_id,),
-    )
-    return [int(row[0]) for row in rows]
-
-
 def list_digests(tx: Transaction, row_ids: Sequence[int]) -> list[Digest]:
     """The sha256 digests of manifests, in that order."""
     found = [tx.one("SELECT digest FROM manifest WHERE id = ?", (row_id,)) for row_id in row_ids]
     return [Digest(row[0]) for row in found if row is not None]
-
-
-def measure_if_loose(tx: Transaction, row_id: int) -> int:
-    """The bytes on disk that only this manifest, with all it leads to, needs; 0 if something leads to it."""
-    row = tx.one(
-        f"""
-        WITH RECURSIVE below (id) AS (
-            SELECT m.id FROM manifest m WHERE m.id = ? AND {_LOOSE}
-            UNION SELECT m.id FROM below
-            JOIN manifest_reference e ON e.manifest = below.id
-            JOIN manifest m ON m.repository = e.repository AND m.digest = e.target
-        )
-        SELECT coalesce(sum(b.size), 0) FROM blob b WHERE b.state = 'live'
-        AND b.digest IN (SELECT target FROM manifest_reference WHERE manifest IN (SELECT id FROM below))
-        AND NOT EXISTS (
-            SELECT 1 FROM manifest_reference
-            WHERE target = b.digest AND manifest NOT IN (SELECT id FROM below)
-        )
-        """,
-        (row_id,),
-    )
-    return int(row[0]) if row else 0
-
-
-def find_in_trash(tx: Transaction, repository_id: int, digest: Digest) -> tuple[int, int] | None:
-    """The row of a manifest that is in the trash, and its deletion; by either digest."""
-    column = "sha512" if algorithm_of(digest) == SHA512 else "digest"
-    row = tx.one(
-        "SELECT m.id, t.deletion FROM manifest m JOIN trash t ON t.manifest = m.id"
-        f" WHERE m.repository = ? AND m.{column} = ?",
-        (repository_id, digest),
-    )
-    return None if row is None else (row[0], row[1])
-
-
-# Of no use but by the manifest it hangs on: untagged, in no index, without another subject that is served.
-_LOOSE = """
-    NOT EXISTS (SELECT 1 FROM trash WHERE manifest = m.id)
-    AND NOT EXISTS (SELECT 1 FROM tag WHERE manifest = m.id)
-    AND NOT EXISTS (
-        SELECT 1 FROM manifest_reference p WHERE p.target = m.digest AND p.repository = m.repository
-        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = p.manifest)
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM manifest s WHERE s.repository = m.repository AND s.digest = m.subject
-        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = s.id)
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM manifest s WHERE s.repository = m.repository AND s.sha512 = m.subject
-        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = s.id)
-    )
-"""
-
-
-def list_loose_dependants(tx: Transaction, row_id: int) -> list[int]:
-    """Children and referrers of a manifest that is in the trash, which nothing else keeps."""
-    rows = tx.all(
-        f"""
-        SELECT m.id FROM manifest_reference e
-        JOIN manifest m ON m.repository = e.repository AND m.digest = e.target
-        WHERE e.manifest = ? AND {_LOOSE}
-        UNION
-        SELECT m.id FROM manifest d
-        JOIN manifest m ON m.repository = d.repository AND m.subject IN (d.digest, d.sha512)
-        WHERE d.id = ? AND {_LOOSE}
-        """,
-        (row_id, row_id),
-    )
-    return [int(row[0]) for row in rows]
 
 
 async def list_referrers(

@@ -12,6 +12,7 @@ from moorage.oci.digest import Digest, encoded_of, is_digest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor, record
 from moorage.registry.manifests import rows
+from moorage.registry.manifests import trash_rows as trashed
 from moorage.registry.manifests.rows import StoredManifest
 from moorage.registry.repositories.rows import find_repository
 from moorage.registry.tags import rows as tag_rows
@@ -80,7 +81,7 @@ async def delete_tag(db: Database, repository: RepositoryName, tag: Tag, deleted
         tag_rows.delete(tx, repository_id, tag, str(deleted_by))
         record(tx, deleted_by, "delete", repository, detail=f"tag {tag}")
         held = rows.find_held(tx, repository_id, [target[0]])[target[0]]
-        return Unlinked(target[0], rows.measure_if_loose(tx, held.row_id))
+        return Unlinked(target[0], trashed.measure_if_loose(tx, held.row_id))
 
     unlinked = await db.write(work)
     log.info("tag_deleted", repository=repository, tag=tag, deleted_by=str(deleted_by))

@@ -15,6 +15,7 @@ from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor, record
 from moorage.registry.blobs.rows import find_user
 from moorage.registry.manifests import rows as manifest_rows
+from moorage.registry.manifests import trash_rows as trashed
 from moorage.registry.repositories.rows import find_repository
 from moorage.registry.tags import rows as tag_rows
 from moorage.registry.trash import rows
@@ -88,13 +89,13 @@ def put_in_trash(
     digests = manifest_rows.list_digests(tx, [row_id])
     deletion_id = rows.insert(tx, repository_id, digests[0], reason, str(deleted_by), purge_at)
     rows.insert_tags(tx, deletion_id, tags)
-    manifest_rows.put_in_trash(tx, row_id, deletion_id)
+    trashed.put_in_trash(tx, row_id, deletion_id)
     waiting = [row_id]
     while waiting:
-        for dependant in manifest_rows.list_loose_dependants(tx, waiting.pop()):
-            manifest_rows.put_in_trash(tx, dependant, deletion_id)
+        for dependant in trashed.list_loose_dependants(tx, waiting.pop()):
+            trashed.put_in_trash(tx, dependant, deletion_id)
             waiting.append(dependant)
-    taken = [digest for _, digest in manifest_rows.list_in_deletion(tx, deletion_id)]
+    taken = [digest for _, digest in trashed.list_in_deletion(tx, deletion_id)]
     frees_bytes = rows.measure(tx, deletion_id)
     first = digests[0]
     others = [digest for digest in taken if digest != first]

@@ -12,6 +12,7 @@ from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor, record
 from moorage.registry.blobs.rows import link_targets
 from moorage.registry.manifests import rows as manifest_rows
+from moorage.registry.manifests import trash_rows as trashed
 from moorage.registry.tags import rows as tag_rows
 from moorage.registry.trash import rows
 
@@ -53,16 +54,16 @@ def restore(tx: Transaction, deletion_id: int, restored_by: Actor) -> Restored:
         # of one that is being purged a part may be gone
         raise DeletionUnknown(deletion=deletion_id)
     repository_id, deletion = found
-    waiting = [row_id for row_id, _ in manifest_rows.list_in_deletion(tx, deletion_id)]
+    waiting = [row_id for row_id, _ in trashed.list_in_deletion(tx, deletion_id)]
     digests = manifest_rows.list_digests(tx, waiting)
     while waiting:
         row_id = waiting.pop()
         gone = link_targets(tx, row_id)
         if gone:
             raise ContentGone(digest=deletion.digest, gone=gone[0])
-        manifest_rows.take_from_trash(tx, row_id)
+        trashed.take_from_trash(tx, row_id)
         # also what another deletion took: an index is whole or not there
-        waiting += manifest_rows.list_trashed_children(tx, row_id)
+        waiting += trashed.list_trashed_children(tx, row_id)
     tags, taken = [], []
     first = manifest_rows.find_held(tx, repository_id, [deletion.digest]).get(deletion.digest)
     for tag, algorithm in rows.list_tags(tx, deletion_id):
@@ -102,8 +103,8 @@ def purge_due(tx: Transaction, now: int, lease_ms: int, limit: int) -> int:
     purged = 0
     for deletion_id in rows.list_due(tx, now, limit):
         rows.make_due(tx, deletion_id)
-        manifest_rows.keep_with_parents(tx, deletion_id)
-        members = manifest_rows.list_in_deletion(tx, deletion_id, limit - purged)
+        trashed.keep_with_parents(tx, deletion_id)
+        members = trashed.list_in_deletion(tx, deletion_id, limit - purged)
         for row_id, _ in members:
             manifest_rows.delete(tx, row_id, now_ms() + lease_ms)
         purged += len(members)

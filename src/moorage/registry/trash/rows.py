@@ -6,7 +6,7 @@ from moorage.clock import now_ms
 from moorage.database import Database, Row, Transaction
 from moorage.oci.digest import Algorithm, Digest
 from moorage.oci.names import RepositoryName, Tag
-from moorage.registry.manifests.rows import find_in_trash
+from moorage.registry.manifests.trash_rows import find_in_trash
 
 Reason = Literal["asked", "retention", "untagged"]
 

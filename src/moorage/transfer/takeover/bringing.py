@@ -162,7 +162,7 @@ class Takeover:
     async def _bring(self, name: RepositoryName, found: FoundRepository, plan: Plan) -> None:
         async with aclosing(_one_ahead(self._prepare(found, plan))) as batches:
             async for batch in batches:
-                await self._write(name, found, batch)
+                await self._write(name, batch)
 
     async def _prepare(self, found: FoundRepository, plan: Plan) -> AsyncIterator[Batch]:
         """What to write next, the files it speaks of made."""
@@ -171,20 +171,25 @@ class Takeover:
             tags_of.setdefault(digest, {})[tag] = found.tags[tag]
         tagged = {digest for digest, _ in found.tags.values()}
         left: dict[str, Tagged] = {}
+        # in batches before this one, which are written before it
+        before: set[Digest] = set()
+        lost_blobs: dict[Digest, str] = {}
         for digests in _several(plan.manifests, _MANIFESTS_AT_ONCE):
             lost: dict[Digest, str] = {}
             blobs: list[ReadyBlob] = []
-            for some in _several(_blobs_of(found, plan, digests), _BLOBS_AT_ONCE):
+            wanted = [each for each in _blobs_of(found, plan, digests) if each.digest not in before]
+            before.update(each.digest for each in wanted)
+            for some in _several(wanted, _BLOBS_AT_ONCE):
                 if blobs:
                     yield Batch(blobs)
-                blobs = await self._adopt_all(found.name, some, lost)
+                blobs = await self._adopt_all(found.name, some, lost_blobs)
             # what no tag names there begins its time as untagged here
             times = {digest: found.revisions[digest] if digest in tagged else now_ms() for digest in digests}
-            manifests = await in_thread(self._threads, self._read_all, times, lost)
+            manifests = await in_thread(self._threads, self._read_all, plan, times, lost)
             for digest in digests:
                 left |= tags_of.pop(digest, {})
             tags, left = (left, {}) if len(left) <= _TAGS_AT_ONCE else ({}, left)
-            yield Batch(blobs, manifests, tags, lost)
+            yield Batch(blobs, manifests, tags, lost, lost_blobs)
         left |= {tag: tagged for tags in tags_of.values() for tag, tagged in tags.items()}
         for names in _several(left, _TAGS_AT_ONCE):
             yield Batch(tags={tag: left[tag] for tag in names})
@@ -225,10 +230,15 @@ class Takeover:
         self._adopting.settle([blob.digest for blob in blobs])
         return blobs
 
-    def _read_all(self, times: Mapping[Digest, int], lost: dict[Digest, str]) -> dict[Digest, ReadyManifest]:
-        """Manifests as they lie there now: the other registry goes on meanwhile."""
+    def _read_all(
+        self, plan: Plan, times: Mapping[Digest, int], lost: dict[Digest, str]
+    ) -> dict[Digest, ReadyManifest]:
+        """Manifests as the plan has them, or as they lie there now: the other registry goes on meanwhile."""
         read: dict[Digest, ReadyManifest] = {}
         for digest, at in times.items():
+            if (known := plan.manifests[digest].read) is not None:
+                read[digest] = ReadyManifest(*known, at)
+                continue
             try:
                 payload = read_manifest(digest, self._read)
                 read[digest] = ReadyManifest(parse_manifest(payload, None), payload, at)
@@ -236,7 +246,7 @@ class Takeover:
                 lost[digest] = str(refusal)
         return read
 
-    async def _write(self, name: RepositoryName, found: FoundRepository, batch: Batch) -> None:
+    async def _write(self, name: RepositoryName, batch: Batch) -> None:
         written = await self._db.write(lambda tx: write_batch(tx, name, batch, self._lease_ms))
         while written.late:
             # meanwhile another has taken away what had this generation: once more, under the next
@@ -244,7 +254,7 @@ class Takeover:
             kept = [blob for blob in batch.blobs if blob.digest not in written.late]
             dead = [(blob.digest, blob.generation) for blob in batch.blobs if blob.digest in written.late]
             await in_thread(self._threads, self._store.remove_blobs, dead)
-            batch.blobs = kept + await self._adopt_all(name, again, batch.lost)
+            batch.blobs = kept + await self._adopt_all(name, again, batch.lost_blobs)
             written = await self._db.write(lambda tx: write_batch(tx, name, batch, self._lease_ms))
         await self._remove_replaced(batch)
         report = self.report
@@ -254,8 +264,7 @@ class Takeover:
         report.manifests += len(written.manifests)
         report.tags += written.tags
         for digest, reason in (batch.lost | written.refused).items():
-            if digest in found.revisions:
-                report.skip(Problem(name, f"manifest {digest}", reason))
+            report.skip(Problem(name, f"manifest {digest}", reason))
         for tag, reason in written.lost_tags.items():
             report.skip(Problem(name, f"tag {tag}", reason))
         for tag, reason in written.kept_tags.items():

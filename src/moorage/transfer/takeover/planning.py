@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from moorage.errors import ManifestInvalid
 from moorage.oci.digest import Digest, algorithm_of, digest_of
-from moorage.oci.manifest import Kind, parse_manifest
+from moorage.oci.manifest import Kind, Manifest, parse_manifest
 from moorage.oci.names import is_tag
 from moorage.registry.tags.rows import TagState
 from moorage.transfer.takeover.source import ContentBroken, FoundRepository, Problem
@@ -14,6 +14,7 @@ IMPORTED_BY = "operator (import)"
 """As the history names it: no account can have this name, so what anyone else did here shows."""
 
 MANIFEST_MAX_BYTES = 4 * 1024 * 1024
+_KEPT_MAX, _KEPT_MAX_BYTES = 10_000, 4 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Parsed:
 
     children: tuple[Digest, ...]
     blobs: tuple[tuple[Digest, int, bool], ...]
+    read: tuple[Manifest, bytes] | None
+    """All of it, where it is small."""
 
 
 @dataclass(slots=True)
@@ -57,7 +60,7 @@ def make_plan(
     plan = Plan(skipped=list(found.problems))
     moved = _judge_tags(found, here, plan)
     wanted = [digest for digest in found.revisions if digest not in here.manifests | here.trashed]
-    parsed = {digest: each for digest in wanted if (each := _parse(found.name, digest, read, plan))}
+    parsed = {digest: each for digest in wanted if (each := _parse(found, digest, read, plan))}
     _leave_out_deleted(found, moved, parsed)
     _order(found, here, parsed, find_size, plan)
     for tag, digest in moved.items():
@@ -114,15 +117,18 @@ def read_manifest(digest: Digest, read: Callable[[Digest], bytes]) -> bytes:
     return payload
 
 
-def _parse(repository: str, digest: Digest, read: Callable[[Digest], bytes], plan: Plan) -> Parsed | None:
+def _parse(
+    found: FoundRepository, digest: Digest, read: Callable[[Digest], bytes], plan: Plan
+) -> Parsed | None:
     try:
-        manifest = parse_manifest(read_manifest(digest, read), None)
+        payload = read_manifest(digest, read)
+        manifest = parse_manifest(payload, None)
     except ContentBroken as broken:
-        plan.skipped.append(Problem(repository, f"manifest {digest}", str(broken)))
+        plan.skipped.append(Problem(found.name, f"manifest {digest}", str(broken)))
         return None
     except ManifestInvalid as refusal:
         reason = str(refusal.detail.get("reason", refusal))
-        plan.skipped.append(Problem(repository, f"manifest {digest}", reason))
+        plan.skipped.append(Problem(found.name, f"manifest {digest}", reason))
         return None
     references = manifest.references
     return Parsed(
@@ -132,6 +138,9 @@ def _parse(repository: str, digest: Digest, read: Callable[[Digest], bytes], pla
             for each in references
             if each.kind is not Kind.MANIFEST
         ),
+        (manifest, payload)
+        if len(payload) <= _KEPT_MAX_BYTES and len(found.revisions) <= _KEPT_MAX
+        else None,
     )
 
 

@@ -42,12 +42,13 @@ class ReadyManifest(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What is to be written in one transaction. `lost` is why blobs or manifests cannot be had."""
+    """What is to be written in one transaction; `lost` and `lost_blobs`: what cannot be had, and why."""
 
     blobs: list[ReadyBlob] = field(default_factory=list)
     manifests: dict[Digest, ReadyManifest] = field(default_factory=dict)
     tags: Mapping[str, Tagged] = field(default_factory=dict)
     lost: dict[Digest, str] = field(default_factory=dict)
+    lost_blobs: dict[Digest, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ def write_batch(tx: Transaction, name: RepositoryName, batch: Batch, lease_ms: i
             keep_manifest(tx, repository_id, name, ready.manifest, ready.payload, digest, _IMPORT, ready.at)
             written.manifests.add(digest)
         except ManifestBlobUnknown as refusal:
-            written.refused[digest] = _say_missing(refusal, batch.lost)
+            written.refused[digest] = _say_missing(refusal, batch.lost_blobs)
         except ManifestInvalid as refusal:
             written.refused[digest] = str(refusal.detail.get("reason", refusal))
     _move_tags(tx, repository_id, batch.tags, written)
