@@ -63,13 +63,11 @@ INSERT INTO tag_event (repository, name, number, from_digest, to_digest, at, by)
         from_digest, to_digest, at, by
     FROM old_tag_event;
 DROP TABLE old_tag_event;
-CREATE INDEX tag_event_by_time ON tag_event (repository, at, name, number);
 
 -- Sorts a repository's tags as versions: see oci/versions.py, whose function this is.
 ALTER TABLE tag ADD COLUMN version_key TEXT NOT NULL DEFAULT '';
 UPDATE tag SET version_key = moorage_version_key(name);
 CREATE INDEX tag_by_version ON tag (repository, version_key, name);
-CREATE INDEX tag_by_time ON tag (repository, moved_at, name);
 
 -- A tag that no rule of retention may take.
 CREATE TABLE tag_pin (
@@ -137,8 +135,6 @@ CREATE TABLE untagged (
 CREATE INDEX untagged_by_time ON untagged (since);
 INSERT INTO untagged (manifest, since) SELECT id, unixepoch() * 1000 FROM manifest
     WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = manifest.id);
-CREATE TRIGGER manifest_is_untagged AFTER INSERT ON manifest
-    BEGIN INSERT OR REPLACE INTO untagged VALUES (NEW.id, NEW.pushed_at); END;
 CREATE TRIGGER tag_is_made AFTER INSERT ON tag
     BEGIN DELETE FROM untagged WHERE manifest = NEW.manifest; END;
 CREATE TRIGGER tag_is_moved AFTER UPDATE OF manifest ON tag WHEN OLD.manifest <> NEW.manifest BEGIN

@@ -103,7 +103,9 @@ async def list_places(
         key, name = ("" if sort == "version" else -1), ""
     else:
         key, name = (_LAST_VERSION if sort == "version" else _LAST_TIME), _LAST_NAME
-    rows = await db.all(_sql(_PLACES[sort], order), (repository_id, key, name, limit))
+    # by time there is no index, which each push would have to write: all of a repository's tags are sorted
+    ask = db.scan if sort == "time" else db.all
+    rows = await ask(_sql(_PLACES[sort], order), (repository_id, key, name, limit))
     return [Place(str(row[0]), row[1]) for row in rows]
 
 

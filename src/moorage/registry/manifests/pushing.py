@@ -158,6 +158,8 @@ def _keep(
         pushed_at,
     )
     rows.put_references(tx, repository_id, row_id, edges)
+    if not push.tags:
+        rows.note_untagged(tx, row_id)
     deletion_id = trashed.take_from_trash(tx, row_id)
     if deletion_id is not None:
         # what was signed is back, and so are its signatures

@@ -178,6 +178,18 @@ def put(
     return int(row[0])
 
 
+def note_untagged(tx: Transaction, row_id: int) -> None:
+    """Note since when no tag leads to a manifest, if none does. That it loses its last is noted by the tag."""
+    tx.run(
+        """
+        INSERT INTO untagged (manifest, since) SELECT ?, ?
+        WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = ?)
+        ON CONFLICT (manifest) DO UPDATE SET since = excluded.since
+        """,
+        (row_id, now_ms(), row_id),
+    )
+
+
 def put_references(
     tx: Transaction, repository_id: int, row_id: int, edges: Iterable[tuple[Kind, Digest]]
 ) -> None:
