@@ -268,3 +268,29 @@ CREATE TABLE job_schedule (
     kind        TEXT    NOT NULL PRIMARY KEY,
     last_at     INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- Rows of the audit are never cut, so their numbers are not given twice: without AUTOINCREMENT each push writes a
+-- page less.
+ALTER TABLE audit RENAME TO old_audit;
+CREATE TABLE audit (
+    id          INTEGER PRIMARY KEY,
+    at          INTEGER NOT NULL,
+    actor       TEXT    NOT NULL,
+    token       INTEGER,
+    address     TEXT    NOT NULL,
+    action      TEXT    NOT NULL,
+    target      TEXT    NOT NULL,
+    outcome     TEXT    NOT NULL CHECK (outcome IN ('allowed', 'denied')),
+    detail      TEXT    NOT NULL DEFAULT ''
+);
+INSERT INTO audit (id, at, actor, token, address, action, target, outcome, detail)
+    SELECT id, at, actor, token, address, action, target, outcome, detail FROM old_audit;
+DROP TABLE old_audit;
+CREATE INDEX audit_by_actor ON audit (actor, id);
+CREATE INDEX audit_by_target ON audit (target, id);
+CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;
+CREATE TRIGGER audit_is_never_replaced BEFORE INSERT ON audit WHEN NEW.id > 0
+    BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;
+CREATE TRIGGER audit_is_never_cut BEFORE DELETE ON audit
+    BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;

@@ -179,7 +179,7 @@ def put(
 
 
 def note_untagged(tx: Transaction, row_id: int) -> None:
-    """Note since when no tag leads to a manifest, if none does. The loss of its last is noted with the tag."""
+    """Note since when no tag leads to a manifest, if none does. That it loses its last a trigger notes."""
     tx.run(
         """
         INSERT INTO untagged (manifest, since) SELECT ?, ?
