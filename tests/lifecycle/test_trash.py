@@ -386,3 +386,28 @@ async def test_layer_that_another_has_lost_keeps_nothing_from_being_restored(she
     await restore_deletion(shelf.db, deleted.deletion, CLIENT)
 
     assert await shelf.tags() == ["1.0"]
+
+
+async def test_what_a_deletion_frees_is_known_without_a_look_at_all_of_the_trash(shelf: Shelf) -> None:
+    for count in range(60):
+        await shelf.push("one", annotations={"number": str(count)}, tags=(f"1.{count}",))
+    oldest = [(await get_manifest(shelf.db, REPOSITORY, f"1.{count}")).digest for count in range(59)]
+    deletions = [(await shelf.delete(digest)).deletion for digest in oldest]
+
+    def steps_of(deletion: int) -> int:
+        steps = 0
+
+        def count() -> bool:
+            nonlocal steps
+            steps += 1
+            return False
+
+        shelf.db._reader.set_progress_handler(count, 1)
+        try:
+            row = shelf.db._execute(rows._MEASURE, (deletion,)).fetchone()
+        finally:
+            shelf.db._reader.set_progress_handler(None)
+        assert row == (0,)
+        return steps
+
+    assert steps_of(deletions[-1]) < 300

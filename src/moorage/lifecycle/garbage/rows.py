@@ -154,12 +154,15 @@ async def read_totals(db: Database) -> Totals:
     return Totals(*row, *garbage[0])
 
 
-# What a served manifest refers to, or a lease of a repository that is there keeps.
+# What a served manifest refers to, or a lease of a repository that is there keeps. The newest first, as in
+# `registry/trash/rows.py`.
 _NEEDED = """
-    EXISTS (
-        SELECT 1 FROM manifest_reference o JOIN repository r ON r.id = o.repository AND r.deleted_at IS NULL
+    (
+        SELECT o.manifest FROM manifest_reference o
+        JOIN repository r ON r.id = o.repository AND r.deleted_at IS NULL
         WHERE o.target = b.digest AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = o.manifest)
-    ) OR EXISTS (
+        ORDER BY o.repository DESC, o.manifest DESC LIMIT 1
+    ) IS NOT NULL OR EXISTS (
         SELECT 1 FROM repository_blob l JOIN repository r ON r.id = l.repository AND r.deleted_at IS NULL
         JOIN lease s ON s.repository = l.repository AND s.digest = l.digest
         WHERE l.digest = b.digest
