@@ -232,6 +232,13 @@ def list_some_in(tx: Transaction, repository_id: int, limit: int) -> list[int]:
     return [int(row[0]) for row in rows]
 
 
+def get_content(tx: Transaction, row_id: int) -> tuple[int, str, bytes]:
+    """The repository, media type and bytes of a manifest that there is, be it in the trash."""
+    row = tx.one("SELECT repository, media_type, payload FROM manifest WHERE id = ?", (row_id,))
+    assert row is not None  # noqa: S101 - its id is the caller's
+    return row[0], row[1], row[2]
+
+
 def list_digests(tx: Transaction, row_ids: Sequence[int]) -> list[Digest]:
     """The sha256 digests of manifests, in that order."""
     found = [tx.one("SELECT digest FROM manifest WHERE id = ?", (row_id,)) for row_id in row_ids]

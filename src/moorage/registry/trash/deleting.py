@@ -92,17 +92,16 @@ def put_in_trash(
     (first,) = manifest_rows.list_digests(tx, [row_id])
     deletion_id = rows.insert(tx, repository_id, first, reason, str(deleted_by), purge_at)
     tags: list[Tag] = []
-    waiting = [row_id]
+    # of tens of thousands that go along, none may be looked for in all of them
+    waiting = {row_id: None}
     while waiting:
-        each = waiting.pop()
+        each, _ = waiting.popitem()
         if each == row_id or tag_rows.list_of(tx, each):
             tags += _untag(tx, repository_id, each, deletion_id, deleted_by)
         trashed.put_in_trash(tx, each, deletion_id)
         # a rule of retention has decided about each tag by itself
         signatures = _signatures(tx, repository_id, each) if reason == "asked" else []
-        for dependant in [*trashed.list_loose_dependants(tx, each), *signatures]:
-            if dependant not in waiting:
-                waiting.append(dependant)
+        waiting |= dict.fromkeys([*trashed.list_loose_dependants(tx, each), *signatures])
     taken = [digest for _, digest in trashed.list_in_deletion(tx, deletion_id)]
     frees_bytes = rows.measure(tx, deletion_id)
     others = [digest for digest in taken if digest != first]

@@ -10,9 +10,9 @@ from moorage.errors import ContentGone, DeletionUnknown
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor, record
-from moorage.registry.blobs.rows import link_targets
 from moorage.registry.manifests import rows as manifest_rows
 from moorage.registry.manifests import trash_rows as trashed
+from moorage.registry.manifests.relinking import link_targets
 from moorage.registry.tags import rows as tag_rows
 from moorage.registry.trash import rows
 

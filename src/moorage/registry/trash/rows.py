@@ -138,13 +138,17 @@ async def measure_shown(db: Database, deletion_id: int) -> int:
     return int(row[0]) if row else 0
 
 
+# The newest first: rules of retention take the oldest, so of thousands that share a layer one that is served
+# is found at once. EXISTS would not look in an order.
 _MEASURE = """
     SELECT coalesce(sum(b.size), 0) FROM blob b WHERE b.state = 'live' AND b.digest IN (
         SELECT e.target FROM trash t JOIN manifest_reference e ON e.manifest = t.manifest WHERE t.deletion = ?
-    ) AND NOT EXISTS (
-        SELECT 1 FROM manifest_reference o JOIN repository r ON r.id = o.repository AND r.deleted_at IS NULL
+    ) AND (
+        SELECT o.manifest FROM manifest_reference o
+        JOIN repository r ON r.id = o.repository AND r.deleted_at IS NULL
         WHERE o.target = b.digest AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = o.manifest)
-    )
+        ORDER BY o.repository DESC, o.manifest DESC LIMIT 1
+    ) IS NULL
 """
 
 
