@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from tests.crash.cases import CASES
+from tests.crash.catalogue import CASES
 from tests.crash.linting import lint
 from tests.crash.planted import PLANTED
 from tests.crash.playing import fill_apart
@@ -19,7 +19,6 @@ from tests.crash.tracing import TracerError
 
 CANNOT_RUN = 2
 SHOWN_MAX = 40
-PLANTED_CASE = "blob"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,24 +82,25 @@ def run_case(workshop: Workshop, case: str) -> Iterator[str]:
 def find_planted(workshop: Workshop) -> Iterator[str]:
     """Look for every planted fault by the means that must find it; yield those that did not."""
     for name, planted in PLANTED.items():
-        with recorded(workshop, PLANTED_CASE, name) as recording:
+        with recorded(workshop, planted.case, name) as recording:
             counts = {
                 means: len(find(workshop, means, name, recording)) for means in sorted(planted.found_by)
             }
         shown = ", ".join(f"{means} {count}" for means, count in counts.items())
-        print(f"planted   {name:<17} found by {shown}", flush=True)
+        print(f"planted   {name:<21} found by {shown}", flush=True)
         yield from (f"planted {name}: not found by {means}" for means, count in counts.items() if not count)
 
 
 def find(workshop: Workshop, means: str, planted: str, recording: Recording) -> list[str]:
     """What one means finds of a planted fault."""
+    case, every = PLANTED[planted].case, PLANTED[planted].every
     match means:
         case "sweep":
-            return sweep(workshop, PLANTED_CASE, KILL, recording, planted).damage
+            return sweep(workshop, case, KILL, recording, planted, every).damage
         case "lint":
             return lint(recording)
         case _:
-            return cut_power(workshop, PLANTED_CASE, recording)[1]
+            return cut_power(workshop, case, recording)[1]
 
 
 if __name__ == "__main__":

@@ -67,7 +67,25 @@ class Effect:
     """What a request changes when it succeeds. `upload` is the upload it writes to or ends."""
 
     kind: Literal[
-        "begin", "append", "blob", "mount", "tag", "untag", "unmanifest", "unblob", "unupload", "start"
+        "begin",
+        "append",
+        "blob",
+        "mount",
+        "tag",
+        "untag",
+        "unmanifest",
+        "unblob",
+        "unupload",
+        "start",
+        "restore",
+        "rerepository",
+        "unrepository",
+        "collect",
+        "collect beside",
+        "look",
+        "keep",
+        "scrub",
+        "import",
     ]
     repository: str = REPOSITORY
     digest: str = ""
@@ -76,7 +94,7 @@ class Effect:
 
     @property
     def is_deletion(self) -> bool:
-        return self.kind.startswith("un")
+        return self.kind in {"untag", "unmanifest", "unblob", "unupload"}
 
     @property
     def target(self) -> str:
@@ -181,6 +199,17 @@ class Client:
                 offset = received_of(answer)
         effect = Effect("blob", repository, digest_of(blob), upload=self.upload)
         await self.do(effect, "PUT", f"{target}?digest={digest_of(blob)}", _cut(blob[offset:]))
+
+    async def work(self, effect: Effect, act: Callable[[], Awaitable[object]]) -> None:
+        """Do what no request does; on a repeated attempt it may have been done. Raises Refused."""
+        self._report(Report("ASK", effect, self.attempt))
+        try:
+            await act()
+        except RegistryError as refusal:
+            if self.attempt == 1 or refusal.status != UNKNOWN:
+                self._report(Report("NAK", effect, self.attempt, refusal.status))
+                raise Refused(effect, Answer(refusal.status, body=str(refusal).encode())) from refusal
+        self._report(Report("ACK", effect, self.attempt))
 
     async def delete(self, effect: Effect) -> None:
         await self.do(effect, "DELETE", effect.target)

@@ -15,8 +15,8 @@ from pathlib import Path
 import apsw
 
 from moorage.app import StartRefused
+from tests.crash import keeping
 from tests.crash.cases import (
-    CASES,
     FRESH,
     NEXT_MIGRATION,
     OLDER,
@@ -27,7 +27,9 @@ from tests.crash.cases import (
     Report,
     received_of,
 )
+from tests.crash.catalogue import CASES
 from tests.crash.content import (
+    BITTEN,
     DOOMED,
     EVERY_BLOB,
     EVERY_MANIFEST,
@@ -67,6 +69,8 @@ class Expected:
         }
         self.uploads = {(REPOSITORY, RESUMED_UPLOAD): RESUMED_AT}
         """The bytes that are acknowledged, by repository and upload."""
+        self.paths = {path: {path in keeping.SERVED} for path in (*keeping.SERVED, *keeping.ABSENT)}
+        """Whether what else is at a path is served."""
         self.ending: set[str] = set()
         """The uploads that may have ended."""
 
@@ -77,10 +81,10 @@ class Expected:
             place = effect.repository, effect.digest
             if is_undone and report.word == "NAK" and effect.kind == "blob":
                 self.blobs[place] = {False}
-            if report.word == "ASK":
-                self._apply(effect, is_certain=False)
-            elif report.word == "ACK":
-                self._apply(effect, is_certain=True)
+            if report.word in {"ASK", "ACK"}:
+                self._apply(effect, is_certain=report.word == "ACK")
+                self._serve(effect, is_certain=report.word == "ACK")
+            if report.word == "ACK":
                 if effect.kind in {"begin", "append"}:
                     self.uploads[effect.repository, report.upload] = report.received
             elif report.word == "NAK" and report.status == 500:
@@ -111,6 +115,13 @@ class Expected:
                 for tag in [tag for tag, targets in self.tags.items() if effect.digest in targets]:
                     self._point(tag, None, is_certain=is_certain)
 
+    def _serve(self, effect: Effect, *, is_certain: bool) -> None:
+        for path, value in keeping.CHANGES.get(effect.kind, {}).items():
+            if is_certain:
+                self.paths[path] = {value}
+            elif path in self.paths:
+                self.paths[path] = self.paths[path] | {value}
+
     def _point(self, tag: str, digest: str | None, *, is_certain: bool) -> None:
         self.tags[tag] = {digest} if is_certain else self.tags[tag] | {digest}
 
@@ -130,9 +141,18 @@ async def check(case: str, data: Path, reports: Sequence[Report], *, is_undone: 
         is_started = any(report.word == "ACK" and report.effect.kind == "start" for report in reports)
         if case == "start" and is_started and not (data / FRESH / "moorage.db").exists():
             found.append("the folder that it started on is gone")
-        found += await _check_reads(registry, expected)
+        found += await _check_reads(case, registry, expected)
         found += await _check_uploads(registry, expected)
+        found += [
+            f"{report.effect.kind} was refused with {report.status}"
+            for report in reports
+            if report.word == "NAK" and report.status < 500
+        ]
         found += await _repeat(case, registry, expected, reports)
+        if case in keeping.CASES or case == "delete":
+            found += await keeping.read_trash(registry)
+        if case == "collect" and (orphans := count_orphans(data)):
+            found.append(f"{orphans} files are left over")
     return found
 
 
@@ -148,7 +168,7 @@ async def _repeat(
     except (Refused, StartRefused) as refusal:
         return [f"the repeated request was refused: {refusal}"]
     expected.take(repeated)
-    found = [*audit(registry.data), *await _check_reads(registry, expected)]
+    found = [*audit(registry.data), *await _check_reads(case, registry, expected)]
     for report in repeated:
         if report.word == "ACK" and report.effect.is_deletion:
             await _expect_gone(registry, report.effect, found)
@@ -161,8 +181,11 @@ async def _expect_gone(registry: LocalRegistry, effect: Effect, found: list[str]
         found.append(f"{effect} answers {answer.status} when it is deleted again")
 
 
-async def _check_reads(registry: LocalRegistry, expected: Expected) -> list[str]:
+async def _check_reads(case: str, registry: LocalRegistry, expected: Expected) -> list[str]:
     found = []
+    if case in keeping.CASES:
+        for target, may_be in expected.paths.items():
+            found += await _check_read(registry, target, keeping.EVERYTHING[target], may_be)
     for (repository, digest), may_be in expected.blobs.items():
         target = f"/v2/{repository}/blobs/{digest}"
         found += await _check_read(registry, target, EVERY_BLOB[digest], may_be)
@@ -215,11 +238,23 @@ def _audit(connection: apsw.Connection, data: Path) -> Iterator[str]:
         yield f"the database is damaged: {verdict}"
     for row in connection.execute("PRAGMA foreign_key_check"):
         yield f"a row points to nothing: {row}"
+    yield from _audit_blobs(connection, data)
+    for row in connection.execute(_STILL_NEEDED):
+        yield f"a blob that is to go is needed: {row}"
+    for row in connection.execute(_UNSERVED):
+        yield f"a link's blob is not live and not damaged: {row}"
+    for row in connection.execute(_INCOMPLETE):
+        yield f"a manifest that is kept lacks what it needs: {row}"
+
+
+def _audit_blobs(connection: apsw.Connection, data: Path) -> Iterator[str]:
     live, size = 0, 0
     for digest, sha512, length, generation in connection.execute(
         "SELECT digest, sha512, size, generation FROM blob WHERE state = 'live'"
     ):
         live, size = live + 1, size + length
+        if digest == digest_of(BITTEN):
+            continue
         path = data / "blobs" / "sha256" / digest[7:9] / f"{digest[7:]}.{generation}"
         if not path.exists():
             yield f"a live row has no file: {digest} generation {generation}"
@@ -231,15 +266,17 @@ def _audit(connection: apsw.Connection, data: Path) -> Iterator[str]:
             yield f"a live row has a wrong sha512: {digest}"
     if connection.execute("SELECT blobs, bytes FROM blob_total").fetchall() != [(live, size)]:
         yield "the totals are not those of the live blobs"
-    for row in connection.execute(_UNSERVED):
-        yield f"a link's blob is not live and not damaged: {row}"
-    for row in connection.execute(_INCOMPLETE):
-        yield f"a manifest that is kept lacks what it needs: {row}"
 
 
 _UNSERVED = """
     SELECT l.repository, l.digest FROM repository_blob l LEFT JOIN blob b ON b.digest = l.digest
     WHERE b.state IS NULL OR b.state NOT IN ('live', 'damaged')
+"""
+_STILL_NEEDED = """
+    SELECT digest FROM blob b WHERE state = 'deleting' AND (
+        EXISTS (SELECT 1 FROM repository_blob WHERE digest = b.digest)
+        OR EXISTS (SELECT 1 FROM manifest_reference WHERE target = b.digest)
+    )
 """
 _INCOMPLETE = """
     SELECT e.manifest, e.target FROM manifest_reference e

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 REPOSITORY = "team/app"
 OTHER = "team/other"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 KIB = 1024
@@ -63,6 +64,26 @@ SHARED = make_bytes("shared", 20 * KIB)
 """In REPOSITORY, to be pushed to OTHER."""
 HEALED = make_bytes("healed", 20 * KIB)
 """In REPOSITORY once; its file is damaged and it is no longer served."""
+STALE = make_bytes("stale", 5000)
+"""In REPOSITORY; no manifest names it, and its lease is over."""
+DELETING = make_bytes("deleting", 5000)
+"""In no repository any more; its file is to be removed."""
+BITTEN = make_bytes("bitten", 5000)
+"""In REPOSITORY; its file is damaged, and no one knows yet."""
+CHILD, TRASHED, PURGED = Image("child"), Image("trashed"), Image("purged")
+"""An index's only image; one that was deleted and can be restored; one whose time in the trash is over."""
+INDEX = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": INDEX_TYPE,
+        "manifests": [{"mediaType": MANIFEST, "digest": CHILD.digest, "size": len(CHILD.manifest)}],
+    }
+).encode()
+WHOLE, GONE, OVER = "team/whole", "team/gone", "team/over"
+"""Repositories with one image each: served, deleted, and deleted so long ago that its time is over."""
+HAD = {name: Image(name) for name in (WHOLE, GONE, OVER)}
+TAKEN, TAKEN_IMAGES = "team/taken", (Image("taken 1"), Image("taken 2"))
+"""In the folder of another registry."""
 
 EVERY_BLOB = {
     digest_of(blob): blob
@@ -76,6 +97,7 @@ EVERY_BLOB = {
         RESUMED,
         SHARED,
         HEALED,
+        DELETING,
     )
 }
 EVERY_MANIFEST = {image.digest: image.manifest for image in (OLD, NEW, DOOMED, FOREIGN)}

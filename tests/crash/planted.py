@@ -16,6 +16,7 @@ from moorage.database import Transaction
 from moorage.databases import sqlite
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.storage.filesystem import FilesystemStore
+from tests.lifecycle import mutants
 
 LATE_S = 0.05
 
@@ -24,10 +25,13 @@ Work = Callable[[Transaction], Any]
 
 @dataclass(frozen=True)
 class Planted:
-    """A wrong variant and the means that must find it: sweep, lint, power."""
+    """A wrong variant and the means that must find it in a case: sweep, lint, power."""
 
     plant: Callable[[], None]
     found_by: frozenset[str]
+    case: str = "blob"
+    every: int = 1
+    """Of so many points one is enough to find it."""
 
 
 def row_before_rename() -> None:
@@ -111,6 +115,11 @@ def _replace(owner: Any, name: str, function: Callable[..., Any]) -> None:
     setattr(owner, name, function)
 
 
+def _collector(plant: mutants.Plant, case: str) -> Planted:
+    """A collector of garbage that is wrong."""
+    return Planted(lambda: plant(_replace), frozenset({"sweep"}), case, every=12)
+
+
 _running: list[asyncio.Task[Any]] = []
 """The loop keeps no task alive by itself."""
 
@@ -120,4 +129,10 @@ PLANTED = {
     "no-folder-sync": Planted(no_folder_sync, frozenset({"lint", "power"})),
     "no-file-sync": Planted(no_file_sync, frozenset({"lint", "power"})),
     "no-database-sync": Planted(no_database_sync, frozenset({"lint", "power"})),
+    "children-ignored": _collector(mutants.ignore_children, "collect"),
+    "trash-ignored": _collector(mutants.forget_trash, "collect"),
+    "new-ignored": _collector(mutants.ignore_the_new, "collect"),
+    "row-before-unlink": _collector(mutants.forget_before_unlink, "collect"),
+    "wrong-generation": _collector(mutants.unlink_any_generation, "revive"),
+    "look-without-lease": _collector(mutants.look_without_lease, "look"),
 }

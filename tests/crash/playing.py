@@ -22,7 +22,8 @@ from moorage.config import LogSettings
 from moorage.databases import sqlite
 from moorage.errors import RegistryError
 from moorage.registry.uploads import receiving
-from tests.crash.cases import CASES, Client, Refused, Report, can_pull, fill
+from tests.crash.cases import Client, Refused, Report, can_pull
+from tests.crash.catalogue import CASES, fill
 from tests.crash.checking import check
 from tests.crash.content import KIB
 from tests.crash.inprocess import LocalRegistry

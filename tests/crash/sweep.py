@@ -168,10 +168,15 @@ def copy_still(source: Path, target: Path) -> None:
 
 
 def sweep(
-    workshop: Workshop, case: str, fault: str, recording: Recording, planted: str | None = None
+    workshop: Workshop,
+    case: str,
+    fault: str,
+    recording: Recording,
+    planted: str | None = None,
+    every: int = 1,
 ) -> Outcome:
-    """Meet every point of a recorded case with a fault; check what is left each time."""
-    points = [point for point in recording.points() if point.may_meet(fault)]
+    """Meet every point of a recorded case with a fault, or every so manieth; check what is left each time."""
+    points = [point for point in recording.points() if point.may_meet(fault)][::every]
     outcome = Outcome(case, fault, len(points))
     with ThreadPoolExecutor(LANES) as lanes:
         for visited in lanes.map(lambda point: visit(workshop, case, point, fault, planted), points):

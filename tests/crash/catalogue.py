@@ -1,0 +1,13 @@
+"""Every case, and the registry that each starts from."""
+
+from pathlib import Path
+
+from tests.crash import cases, keeping
+
+CASES = {**cases.CASES, **keeping.CASES}
+
+
+async def fill(data: Path) -> None:
+    """Make the registry that every case starts from."""
+    await cases.fill(data)
+    await keeping.fill(data)
