@@ -110,6 +110,19 @@ def test_repository_with_a_fixed_tag_is_not_deleted(alice: Person) -> None:
     assert alice.ask("DELETE", f"/repositories/{REPOSITORY}").status == 200
 
 
+def test_repository_with_a_fixed_tag_gets_no_other_name(admin: Person, alice: Person) -> None:
+    digest = make_image(alice, "1.0")
+    rule = fix(admin, "1.*", scope="*/app")
+
+    refused = alice.ask("PATCH", f"/repositories/{REPOSITORY}", {"name": "alice/web"})
+
+    assert (refused.status, codes(refused)) == (409, ["DENIED"])
+    assert f"rule {rule} " in refused.body.decode()
+    assert target_of(alice, "1.0") == digest
+    admin.do("DELETE", f"/immutability/{rule}")
+    assert alice.ask("PATCH", f"/repositories/{REPOSITORY}", {"name": "alice/web"}).status == 200
+
+
 def test_fixed_tag_may_be_pushed_again_as_it_is(alice: Person) -> None:
     held = push_blob(alice, config())
     document = image(held)

@@ -11,6 +11,7 @@ from moorage.identity.access.rows import record_deletion
 from moorage.oci.names import RepositoryName
 from moorage.records.audit.rows import Actor, record
 from moorage.registry.repositories import rows
+from moorage.registry.tags.keeping import check_has_no_fixed_tag
 from moorage.registry.uploads.rows import move_all
 
 log = structlog.get_logger()
@@ -24,8 +25,9 @@ async def rename_repository(
     For as long as `old_names` says it can be pulled from by the old name too, unless someone pushes to that:
     then there is another repository of the name. Uploads that are open go on under the new name. Rights are
     by name, so they stay behind; a token from before says nothing of either name.
-    Raises NameUnknown (404), NameTaken (409).
+    Raises NameUnknown (404), NameTaken, TagImmutable (409).
     """
+    await check_has_no_fixed_tag(db, name, "moved")
 
     def work(tx: Transaction) -> None:
         repository_id = rows.find_repository(tx, name)

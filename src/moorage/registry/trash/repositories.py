@@ -31,7 +31,7 @@ async def delete_repository(
     An upload that is being written at this moment goes on; if it ends well it makes the repository anew.
     A token from before says nothing of that one. Raises NameUnknown (404), TagImmutable (409).
     """
-    await check_has_no_fixed_tag(db, name)
+    await check_has_no_fixed_tag(db, name, "deleted")
 
     def work(tx: Transaction) -> rows.DeletedRepository:
         repository_id = rows.find_repository(tx, name)
