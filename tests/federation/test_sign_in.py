@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from moorage.clock import now_ms
 from moorage.database import Transaction
 from moorage.identity.access.rows import insert_namespace
 from moorage.identity.accounts.rows import find_account_of, insert_account, update_account
 from moorage.oci.names import RepositoryName
-from moorage.registry.repositories.rows import ensure_repository
+from moorage.registry.repositories.rows import add_alias, ensure_repository, put_in_trash
 from tests.federation.conftest import START, Serve, Server
 from tests.federation.provider import Browser, Provider
 from tests.federation.registry import Registry, basic
@@ -224,7 +225,26 @@ def repositories(tx: Transaction) -> None:
     ensure_repository(tx, RepositoryName("alice/app"))
 
 
-@pytest.mark.parametrize("work", [taken_name, look_alike, taken_namespace, repositories])
+def deleted_repository(tx: Transaction) -> None:
+    put_in_trash(tx, ensure_repository(tx, RepositoryName("alice/app")), "test", now_ms() + 86_400_000)
+
+
+def old_name_of_a_repository(tx: Transaction) -> None:
+    repository_id = ensure_repository(tx, RepositoryName("team/app"))
+    add_alias(tx, repository_id, RepositoryName("alice/app"), now_ms() + 86_400_000)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        taken_name,
+        look_alike,
+        taken_namespace,
+        repositories,
+        deleted_repository,
+        old_name_of_a_repository,
+    ],
+)
 def test_name_that_means_something_already_is_given_to_no_one(
     serve: Serve, own_provider: Provider, browser: Browser, work: Callable[[Transaction], Any]
 ) -> None:

@@ -150,11 +150,20 @@ def delete_repository(tx: Transaction, repository_id: int) -> None:
 
 
 def has_repositories(tx: Transaction, namespace: str) -> bool:
-    """Whether there are repositories in a namespace, or one of its very name."""
+    """Whether there are repositories in a namespace, or one of its very name: also such as can be restored,
+    and such as are pulled from by a name there that they had before.
+    """  # noqa: D205 - one sentence
     # "0" is the character after "/"
+    names = (namespace, f"{namespace}/", f"{namespace}0")
     row = tx.one(
-        "SELECT 1 FROM repository WHERE name = ? OR (name > ? AND name < ?) LIMIT 1",
-        (namespace, f"{namespace}/", f"{namespace}0"),
+        """
+        SELECT 1 FROM repository WHERE name = ? OR (name > ? AND name < ?)
+        UNION ALL SELECT 1 FROM repository WHERE purge_at IS NOT NULL
+            AND (deleted_name = ? OR (deleted_name > ? AND deleted_name < ?))
+        UNION ALL SELECT 1 FROM repository_alias WHERE (name = ? OR (name > ? AND name < ?)) AND until > ?
+        LIMIT 1
+        """,
+        (*names, *names, *names, now_ms()),
     )
     return row is not None
 
