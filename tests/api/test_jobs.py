@@ -53,6 +53,13 @@ def test_jobs_are_found_by_kind_and_state(jobs: Person, query: str, ids: list[in
     assert [job["id"] for job in jobs.get(f"/jobs?{query}")["items"]] == ids
 
 
+def test_account_that_is_called_like_the_schedule_has_not_asked_for_its_jobs(jobs: Person) -> None:
+    schedule = person(jobs, "schedule")
+
+    assert jobs.get("/jobs/6")["created_by"] == "schedule"
+    assert schedule.ask("GET", "/jobs/6").status == 404
+
+
 def test_unknown_state_is_refused(jobs: Person) -> None:
     assert jobs.ask("GET", "/jobs?state=lost").status == 400
 
