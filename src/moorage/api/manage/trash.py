@@ -91,8 +91,7 @@ class ByDigest(Struct, frozen=True, forbid_unknown_fields=True):
 async def delete(ask: Ask[None, ByDigest]) -> DeletedReply:
     """Put a manifest, its tags and what only it needs into the trash."""
     name, settings = await check_seen(ask), ask.services.settings.delete
-    if not settings.enabled:
-        raise Unsupported(reason="deleting is switched off (delete.enabled)")
+    _check_enabled(ask)
     await ask.services.gate.check_action(ask.caller, name, "delete")
     deleted = await delete_manifest(
         ask.services.db,
@@ -137,6 +136,7 @@ async def restore(ask: Ask[None, NoQuery]) -> RestoredReply:
 async def purge(ask: Ask[None, NoQuery]) -> DeletionReply:
     """Let a deletion's time in the trash be over; it cannot be restored then."""
     deletion = await _find(ask, "delete")
+    _check_enabled(ask)
     shown = await _show(ask, deletion._replace(purge_at=0))
     await purge_deletion(ask.services.db, deletion.id, ask.actor)
     return shown
@@ -167,8 +167,15 @@ async def restore_whole(ask: Ask[RepositoryRestoration, NoQuery]) -> RestoredRep
 async def purge_whole(ask: Ask[None, NoQuery]) -> DeletedRepositoryReply:
     """Let a deleted repository's time in the trash be over."""
     deleted = await _find_repository(ask, "delete")
+    _check_enabled(ask)
     await purge_repository(ask.services.db, deleted.id, ask.actor)
     return show_deleted(deleted._replace(purge_at=0))
+
+
+def _check_enabled(ask: Ask[Any, Any]) -> None:
+    """Raises Unsupported (405)."""
+    if not ask.services.settings.delete.enabled:
+        raise Unsupported(reason="deleting is switched off (delete.enabled)")
 
 
 async def _find(ask: Ask[Any, Any], action: Action | None = None) -> Deletion:
