@@ -85,7 +85,7 @@ def test_skopeo_reads_what_is_taken_away_and_writes_what_is_brought(
     assert back.read_blobs() == layout.read_blobs()
 
 
-def test_what_podman_saved_is_brought(
+def test_what_skopeo_saved_as_docker_does_is_brought(
     moorage: ServerProcess,
     sandbox: Sandbox,
     registry: Registry,

@@ -193,6 +193,18 @@ def test_index_has_the_platforms_of_its_children_and_counts_what_they_share_once
     assert multi["size_bytes"] == nested["size_bytes"] == size
 
 
+def test_size_tells_nothing_of_a_layer_that_another_has(alice: Person) -> None:
+    there, nowhere = some_bytes(3000), some_bytes(3000)
+    path = f"/v2/alice/other/blobs/uploads/?digest={digest_of(there)}"
+    assert alice.secret is not None
+    assert alice.registry.send("POST", path, there, [basic(alice.name, alice.secret)]).status == 201
+    foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+    for tag, layer in (("there", there), ("nowhere", nowhere)):
+        push(alice, {**image(push_blob(alice, b"{}")), "layers": [descriptor(layer, foreign)]}, tag)
+
+    assert [each["size_bytes"] for each in listed(alice)] == [len(b"{}")] * 2
+
+
 def test_config_that_says_no_platform_gives_none(alice: Person) -> None:
     for tag, content in (
         ("a", b"{}"),

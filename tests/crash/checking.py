@@ -33,6 +33,7 @@ from tests.crash.content import (
     DOOMED,
     EVERY_BLOB,
     EVERY_MANIFEST,
+    FOREIGN,
     LOOSE,
     NEW,
     OLD,
@@ -58,8 +59,14 @@ class Expected:
             "latest": {OLD.digest},
             "stable": {OLD.digest},
             "doomed": {DOOMED.digest},
+            "imported": {None},
         }
-        self.manifests = {OLD.digest: {True}, NEW.digest: {False}, DOOMED.digest: {True}}
+        self.manifests = {
+            OLD.digest: {True},
+            NEW.digest: {False},
+            DOOMED.digest: {True},
+            FOREIGN.digest: {False},
+        }
         self.uploads = {(REPOSITORY, RESUMED_UPLOAD): RESUMED_AT}
         """The bytes that are acknowledged, by repository and upload."""
         self.paths = {path: {path in keeping.SERVED} for path in (*keeping.SERVED, *keeping.ABSENT)}

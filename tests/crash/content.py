@@ -51,7 +51,7 @@ def _descriptor(media_type: str, content: bytes) -> dict[str, object]:
     return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}
 
 
-OLD, NEW, DOOMED = Image("old"), Image("new"), Image("doomed")
+OLD, NEW, DOOMED, FOREIGN = Image("old"), Image("new"), Image("doomed"), Image("foreign")
 LOOSE = make_bytes("loose", 5000)
 """In the registry, and no manifest names it."""
 LAYER_BYTES = make_bytes("layer", 72 * KIB)
@@ -87,6 +87,17 @@ TAKEN, TAKEN_IMAGES = "team/taken", (Image("taken 1"), Image("taken 2"))
 
 EVERY_BLOB = {
     digest_of(blob): blob
-    for blob in (*OLD.blobs, *NEW.blobs, *DOOMED.blobs, LOOSE, LAYER_BYTES, RESUMED, SHARED, HEALED, DELETING)
+    for blob in (
+        *OLD.blobs,
+        *NEW.blobs,
+        *DOOMED.blobs,
+        *FOREIGN.blobs,
+        LOOSE,
+        LAYER_BYTES,
+        RESUMED,
+        SHARED,
+        HEALED,
+        DELETING,
+    )
 }
-EVERY_MANIFEST = {image.digest: image.manifest for image in (OLD, NEW, DOOMED)}
+EVERY_MANIFEST = {image.digest: image.manifest for image in (OLD, NEW, DOOMED, FOREIGN)}

@@ -2,16 +2,20 @@
 
 import asyncio
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
 from pathlib import Path
 
+import apsw
 import pytest
 
 from moorage.clock import now_ms
+from moorage.database import Row
 from moorage.databases.sqlite import SqliteDatabase
+from moorage.lifecycle.checking.rows import list_lost_links
 from moorage.lifecycle.garbage.collecting import Garbage
-from moorage.lifecycle.garbage.rows import is_due
+from moorage.lifecycle.garbage.rows import is_due, list_garbage, read_totals
 from moorage.lifecycle.garbage.status import measure_store, plan
 from moorage.oci.digest import Digest
 from moorage.registry.blobs.rows import LEASE_MS, find_blob, find_generation
@@ -224,3 +228,28 @@ def ask_du(folder: Path) -> int:
 
 
 SIZES = {"config": 500, "layer": 3_000_000, "trashed": 1_000_000, "loose": 200_000}
+
+
+async def test_garbage_is_found_without_a_look_at_what_is_live(
+    db: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Sequence[object]]] = []
+    read = db._execute
+
+    def note(sql: str, values: Sequence[object] = ()) -> apsw.Cursor:
+        asked.append((sql, values))
+        return read(sql, values)
+
+    async def scan(sql: str, values: Sequence[object] = ()) -> list[Row]:
+        return await db.all(sql, values)
+
+    monkeypatch.setattr(db, "_execute", note)
+    monkeypatch.setattr(db, "scan", scan)
+    await list_garbage(db, 200)
+    await is_due(db)
+    await read_totals(db)
+    await list_lost_links(db, 20)
+
+    plans = [str(row[3]) for sql, values in asked for row in read(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert len([plan for plan in plans if "blob_not_live" in plan]) == 4
+    assert not [plan for plan in plans if plan.split()[:2] in (["SCAN", name] for name in ("blob", "b", "l"))]

@@ -20,7 +20,8 @@ from moorage.lifecycle.scrubbing import rows
 from moorage.lifecycle.scrubbing.scrub import Scrub, begin_now
 from moorage.lifecycle.scrubbing.verifying import Verifier
 from moorage.records.audit.rows import Filter, list_entries
-from moorage.storage.filesystem import FilesystemBlobFile, FilesystemStore
+from moorage.storage.blob_file import FilesystemBlobFile
+from moorage.storage.filesystem import FilesystemStore
 from tests.content import MIB, digest_of, encode, image, index, some_bytes, subject
 from tests.lifecycle.keeping import Kept, flip
 from tests.registry.conftest import Clock

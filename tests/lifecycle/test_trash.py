@@ -20,7 +20,7 @@ from moorage.lifecycle.garbage.collecting import Garbage
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.registry.blobs.linking import delete_blob
-from moorage.registry.blobs.rows import LEASE_MS, find_blob
+from moorage.registry.blobs.rows import LEASE_MS, find_blob, mark_damaged
 from moorage.registry.manifests.serving import delete_tag, get_manifest
 from moorage.registry.repositories.rows import list_deleted, list_repositories
 from moorage.registry.tags.rows import list_tags
@@ -30,12 +30,24 @@ from moorage.registry.trash.repositories import delete_repository, restore_repos
 from moorage.registry.trash.restoring import purge_deletion, restore_deletion
 from moorage.registry.uploads.uploading import Uploads
 from moorage.storage.filesystem import FilesystemStore
-from tests.content import DOCKER_LIST, OCI_INDEX, Document, digest_of, encode, image, index, subject
+from tests.content import (
+    DOCKER_LIST,
+    OCI_INDEX,
+    Document,
+    descriptor,
+    digest_of,
+    encode,
+    image,
+    index,
+    some_bytes,
+    subject,
+)
 from tests.registry.conftest import Clock
-from tests.registry.pushing import CLIENT, REPOSITORY, push_blob, push_document
+from tests.registry.pushing import CLIENT, OTHER, REPOSITORY, push_blob, push_document
 
 pytestmark = pytest.mark.anyio
 
+FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 GRACE = timedelta(days=7)
 GRACE_MS = int(GRACE.total_seconds() * 1000)
 LEASE = timedelta(milliseconds=LEASE_MS + 1)
@@ -328,3 +340,74 @@ async def test_deleting_and_restoring_are_audited(shelf: Shelf) -> None:
     actions = [row[0] for row in await shelf.db.all("SELECT action FROM audit ORDER BY id")]
     assert actions == ["push", "delete", "restore"]
     assert now_ms() >= deleted.purge_at - GRACE_MS
+
+
+async def test_signatures_that_only_their_tags_name_go_along_and_come_back(shelf: Shelf) -> None:
+    """D2: cosign's tags."""
+    _, digest = await shelf.push("one", tags=("1.0",))
+    tag = digest.replace(":", "-") + ".sig"
+    _, signature = await shelf.push("two", tags=(tag,))
+    _, shared = await shelf.push("three", tags=(digest.replace(":", "-") + ".sbom", "kept"))
+
+    deleted = await shelf.delete(digest)
+
+    assert deleted.digests == [digest, signature]
+    assert sorted(deleted.tags) == ["1.0", tag]
+    assert await shelf.is_served(shared)
+    restored = await restore_deletion(shelf.db, deleted.deletion, CLIENT)
+    assert sorted(restored.tags) == ["1.0", tag]
+    assert (await get_manifest(shelf.db, REPOSITORY, tag)).digest == signature
+
+
+async def test_restoring_gives_no_repository_a_layer_that_another_has(shelf: Shelf) -> None:
+    secret = some_bytes()
+    digest = await push_blob(shelf.uploads, secret, OTHER)
+    foreign = descriptor(secret, FOREIGN_LAYER, urls=["https://example.com/layer"])
+    await push_blob(shelf.uploads, CONTENT["config"])
+    document = {**image(CONTENT["config"]), "layers": [foreign]}
+    deleted = await shelf.delete(await push_document(shelf.db, shelf.store, document, "1.0"))
+
+    await restore_deletion(shelf.db, deleted.deletion, CLIENT)
+
+    assert await shelf.tags() == ["1.0"]
+    assert await find_blob(shelf.db, OTHER, digest) is not None
+    assert await find_blob(shelf.db, REPOSITORY, digest) is None
+
+
+async def test_layer_that_another_has_lost_keeps_nothing_from_being_restored(shelf: Shelf) -> None:
+    secret = some_bytes()
+    digest = await push_blob(shelf.uploads, secret, OTHER)
+    foreign = descriptor(secret, FOREIGN_LAYER, urls=["https://example.com/layer"])
+    await push_blob(shelf.uploads, CONTENT["config"])
+    document = {**image(CONTENT["config"]), "layers": [foreign]}
+    deleted = await shelf.delete(await push_document(shelf.db, shelf.store, document, "1.0"))
+    await shelf.db.write(lambda tx: mark_damaged(tx, digest, 1))
+
+    await restore_deletion(shelf.db, deleted.deletion, CLIENT)
+
+    assert await shelf.tags() == ["1.0"]
+
+
+async def test_what_a_deletion_frees_is_known_without_a_look_at_all_of_the_trash(shelf: Shelf) -> None:
+    for count in range(60):
+        await shelf.push("one", annotations={"number": str(count)}, tags=(f"1.{count}",))
+    oldest = [(await get_manifest(shelf.db, REPOSITORY, f"1.{count}")).digest for count in range(59)]
+    deletions = [(await shelf.delete(digest)).deletion for digest in oldest]
+
+    def steps_of(deletion: int) -> int:
+        steps = 0
+
+        def count() -> bool:
+            nonlocal steps
+            steps += 1
+            return False
+
+        shelf.db._reader.set_progress_handler(count, 1)
+        try:
+            row = shelf.db._execute(rows._MEASURE, (deletion,)).fetchone()
+        finally:
+            shelf.db._reader.set_progress_handler(None)
+        assert row == (0,)
+        return steps
+
+    assert steps_of(deletions[-1]) < 300

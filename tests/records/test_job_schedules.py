@@ -90,6 +90,23 @@ async def test_two_workers_ask_once(db: SqliteDatabase, clock: Clock) -> None:
         assert await asked(db) == hours
 
 
+async def test_worker_that_was_slow_to_look_does_not_ask_for_what_is_done_by_now(
+    db: SqliteDatabase, clock: Clock
+) -> None:
+    other = Schedules(db, {"errand": HOURLY})
+    await other.ask()
+    clock.move(timedelta(hours=1))
+
+    async def look_slowly(_: Database) -> bool:
+        await other.ask()
+        assert await asked(db) == 1
+        return True
+
+    await Schedules(db, {"errand": Scheduled(HOURLY.schedule, look_slowly)}).ask()
+
+    assert await asked(db) == 1
+
+
 @pytest.mark.parametrize("schedule", ["every 1h", "0 * * * *"])
 async def test_nothing_is_asked_for_when_there_is_nothing_to_do(
     db: SqliteDatabase, clock: Clock, schedule: str

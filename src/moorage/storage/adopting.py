@@ -16,7 +16,8 @@ from pathlib import Path
 
 from moorage.oci.digest import SHA256, SHA512, Algorithm, Digest, algorithm_of
 from moorage.registry.uploads.hashing import Hashes, wanted
-from moorage.storage.filesystem import FilesystemStore, refusals
+from moorage.storage.filesystem import FilesystemStore
+from moorage.storage.refusing import refusals
 from moorage.transfer.takeover.source import Adopted, ContentBroken, Means
 
 _FICLONE = 0x40049409

@@ -37,7 +37,10 @@ class DistributionTree:
         self._repositories = self._root / "repositories"
 
     def list_repositories(self) -> list[str]:
-        return sorted(_find_repositories(str(self._repositories), ""))
+        try:
+            return sorted(_find_repositories(str(self._repositories), ""))
+        except OSError as error:
+            raise SourceRefused(f"cannot read {error.filename}: {error.strerror}") from error
 
     def read_repository(self, name: str) -> FoundRepository:
         folder = f"{self._repositories}/{name}"
@@ -113,7 +116,7 @@ def _read_links(
 ) -> Iterator[tuple[Digest, tuple[Digest, int]]]:
     """Each link below a folder by its digest: the digest in it, and since when."""
     for algorithm in ALGORITHMS:
-        for encoded in _list(f"{folder}/{algorithm}"):
+        for encoded in _list(f"{folder}/{algorithm}", repository, f"its {kind}s", problems):
             name = f"{algorithm}:{encoded}"
             what = f"{kind} {name}"
             if not is_digest(name):
@@ -131,7 +134,7 @@ def _read_links(
 
 def _read_tags(folder: str, repository: str, problems: list[Problem]) -> dict[str, Tagged]:
     tags = {}
-    for tag in _list(f"{folder}/_manifests/tags"):
+    for tag in _list(f"{folder}/_manifests/tags", repository, "its tags", problems):
         path = f"{folder}/_manifests/tags/{tag}/current/link"
         found = _read_link(path, repository, f"tag {tag[:128]}", problems)
         if found is not None:
@@ -139,10 +142,13 @@ def _read_tags(folder: str, repository: str, problems: list[Problem]) -> dict[st
     return tags
 
 
-def _list(folder: str) -> list[str]:
+def _list(folder: str, repository: str, what: str, problems: list[Problem]) -> list[str]:
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208 - names, not paths
     except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        problems.append(Problem(repository, what, f"they cannot be read: {error.strerror}"))
         return []
 
 

@@ -19,46 +19,23 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from moorage.errors import RegistryError, StorageFailed, StorageFull, StorageReadOnly, Unavailable, UploadBusy
+from moorage.errors import StorageFull, StorageReadOnly, UploadBusy
 from moorage.health import Health
 from moorage.oci.digest import Digest, encoded_of
-from moorage.registry.blobs.store import BlobDamaged, FilePart
+from moorage.storage.blob_file import FilesystemBlobFile
+from moorage.storage.refusing import NO_ROOM, refusal_of, refusals
 
 log = structlog.get_logger()
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
 _RESERVE_SHARE = 0.05
-_PROBE_EVERY_BYTES = 256 * 1024
 # the kernel keeps what one write brings in blocks as large as it can, and large free blocks are cold memory
 _WRITE_BYTES = 256 * 1024
-_ASIDE_BYTES = 64 * 1024
-
-
-def _refusal(error: OSError) -> RegistryError:
-    """What a client is told when the file system says no."""
-    if error.errno in _NO_ROOM:
-        return StorageFull()
-    if error.errno == errno.EROFS:
-        return StorageReadOnly()
-    if error.errno in _NO_HANDLES:
-        return Unavailable()
-    return StorageFailed()
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """What the file system refuses, as a client is told it."""
-    try:
-        yield
-    except OSError as error:
-        raise _refusal(error) from error
 
 
 def _hold(fd: int, path: Path) -> bool:
@@ -78,79 +55,6 @@ def _copy(source: int, target: int, size: int) -> None:
         if not count:
             raise OSError(errno.EIO, "the file ends early")
         copied += count
-
-
-class FilesystemBlobFile:
-    """A blob's file, open for reading."""
-
-    __slots__ = ("_fd", "_left", "identity")
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._left: list[int] = []
-        stat = os.fstat(fd)
-        self.identity: tuple[int, ...] = (
-            stat.st_dev,
-            stat.st_ino,
-            stat.st_mtime_ns,
-            stat.st_ctime_ns,
-            stat.st_size,
-        )
-
-    def read_cached(self, offset: int, length: int) -> bytearray | None:
-        piece = bytearray(length)
-        try:
-            count = os.preadv(self._fd, [piece], offset, os.RWF_NOWAIT)
-        except OSError:
-            # EAGAIN: not in memory; EOPNOTSUPP: this file system cannot tell
-            return None
-        return piece if count == length else None
-
-    def part_in_memory(self, offset: int, length: int) -> FilePart | None:
-        # a look at a few pages: the kernel reads ahead and drops behind in runs far longer than these gaps
-        probe = bytearray(1)
-        last = offset + length - 1
-        try:
-            for at in (*range(offset, last, _PROBE_EVERY_BYTES), last):
-                if os.preadv(self._fd, [probe], at, os.RWF_NOWAIT) != 1:
-                    return None
-        except OSError:
-            return None
-        return FilePart(self._fd, offset, length)
-
-    def read(self, offset: int, length: int) -> bytes:
-        with refusals():
-            piece = os.pread(self._fd, length, offset)
-            while len(piece) < length:
-                more = os.pread(self._fd, length - len(piece), offset + len(piece))
-                if not more:
-                    raise BlobDamaged("the file ends early")
-                piece += more
-        return piece
-
-    def read_aside(self, offset: int, length: int) -> bytes:
-        with refusals():
-            # no reading ahead: what is in memory is then what others have read
-            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)
-            absent = [
-                at
-                for at in range(offset, offset + length, _ASIDE_BYTES)
-                if self.part_in_memory(at, min(_ASIDE_BYTES, offset + length - at)) is None
-            ]
-            piece = self.read(offset, length)
-            self._drop(absent)
-        return piece
-
-    def _drop(self, blocks: list[int]) -> None:
-        """Let go of blocks in memory, and once more of those before: just read, they may still be in use."""
-        for at in (*self._left, *blocks):
-            os.posix_fadvise(self._fd, at, _ASIDE_BYTES, os.POSIX_FADV_DONTNEED)
-        self._left = blocks
-
-    def close(self) -> None:
-        if self._left:
-            self._drop([])
-        os.close(self._fd)
 
 
 class FilesystemUploadFile:
@@ -282,7 +186,7 @@ class FilesystemStore:
                 return FilesystemUploadFile(fd, path, self, is_new=is_new)
         except OSError as error:
             os.close(fd)
-            raise _refusal(error) from error
+            raise refusal_of(error) from error
         os.close(fd)
         raise UploadBusy(upload=upload_id)
 
@@ -369,10 +273,10 @@ class FilesystemStore:
         try:
             os.fsync(fd)
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 self._health.fail(f"fsync failed: {error.strerror}")
                 log.error("storage_failed", reason=f"fsync failed: {error.strerror}")  # noqa: TRY400
-            raise _refusal(error) from error
+            raise refusal_of(error) from error
 
     def sync_folder(self, folder: Path) -> None:
         """Make a folder's entries durable."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from moorage.clock import now_ms
 from moorage.lifecycle.checking.files import StoredFile
 from moorage.lifecycle.garbage.status import Usage
-from moorage.storage.filesystem import FilesystemStore, refusals
+from moorage.storage.filesystem import FilesystemStore
+from moorage.storage.refusing import refusals
 
 
 class FilesystemUpkeep:
@@ -90,5 +91,5 @@ def _list(folder: Path) -> list[StoredFile]:
                 continue
             # a link or a new name leaves the time of the bytes as it was
             touched_at = max(stat.st_mtime_ns, stat.st_ctime_ns) // 1_000_000
-            found.append(StoredFile(entry.name, stat.st_size, now - touched_at))
+            found.append(StoredFile(entry.name, stat.st_size, now - touched_at, stat.st_nlink))
     return found

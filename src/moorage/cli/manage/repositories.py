@@ -52,6 +52,11 @@ def rename(
 @app.command()
 @managing
 def remove(session: Session, name: NameArgument) -> None:
-    """Remove a repository with all its tags and manifests."""
-    session.client.delete("repositories", *name.split("/"))
-    session.show.done(f"The repository {name} is removed.", {"name": name})
+    """Put a repository with all its tags and manifests into the trash; its name is free then."""
+    reply = session.client.delete("repositories", *name.split("/"))
+    until = shown(reply["restorable_until"])
+    session.show.done(
+        f"The repository {name} is in the trash until {until}."
+        f" To bring it back: moorage trash restore-repository {reply['deletion']}",
+        reply,
+    )

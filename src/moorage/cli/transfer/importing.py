@@ -95,7 +95,10 @@ def distribution(
 
             return await watched(takeover.run(repository, is_dry=is_dry), look), accounts
 
-    report, accounts = work_on_folder(Place(config, data), work)
+    try:
+        report, accounts = work_on_folder(Place(config, data), work)
+    except SourceRefused as refusal:
+        refuse(str(refusal))
     _tell(report, accounts, time.monotonic() - began, is_dry=is_dry, as_json=as_json)
 
 

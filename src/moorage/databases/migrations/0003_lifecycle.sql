@@ -36,10 +36,11 @@ CREATE TABLE trash (
 );
 CREATE INDEX trash_by_deletion ON trash (deletion);
 
--- The tags that went with a deletion, all of its first manifest.
+-- The tags that went with a deletion, and what each pointed to: its first manifest, or a signature of one.
 CREATE TABLE deleted_tag (
     deletion    INTEGER NOT NULL REFERENCES deletion (id),
     name        TEXT    NOT NULL,
+    digest      TEXT    NOT NULL,
     algorithm   TEXT    NOT NULL CHECK (algorithm IN ('sha256', 'sha512')),
     PRIMARY KEY (deletion, name)
 ) WITHOUT ROWID;
@@ -62,13 +63,11 @@ INSERT INTO tag_event (repository, name, number, from_digest, to_digest, at, by)
         from_digest, to_digest, at, by
     FROM old_tag_event;
 DROP TABLE old_tag_event;
-CREATE INDEX tag_event_by_time ON tag_event (repository, at, name, number);
 
 -- Sorts a repository's tags as versions: see oci/versions.py, whose function this is.
 ALTER TABLE tag ADD COLUMN version_key TEXT NOT NULL DEFAULT '';
 UPDATE tag SET version_key = moorage_version_key(name);
 CREATE INDEX tag_by_version ON tag (repository, version_key, name);
-CREATE INDEX tag_by_time ON tag (repository, moved_at, name);
 
 -- A tag that no rule of retention may take.
 CREATE TABLE tag_pin (
@@ -136,8 +135,6 @@ CREATE TABLE untagged (
 CREATE INDEX untagged_by_time ON untagged (since);
 INSERT INTO untagged (manifest, since) SELECT id, unixepoch() * 1000 FROM manifest
     WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = manifest.id);
-CREATE TRIGGER manifest_is_untagged AFTER INSERT ON manifest
-    BEGIN INSERT OR REPLACE INTO untagged VALUES (NEW.id, NEW.pushed_at); END;
 CREATE TRIGGER tag_is_made AFTER INSERT ON tag
     BEGIN DELETE FROM untagged WHERE manifest = NEW.manifest; END;
 CREATE TRIGGER tag_is_moved AFTER UPDATE OF manifest ON tag WHEN OLD.manifest <> NEW.manifest BEGIN
@@ -271,3 +268,29 @@ CREATE TABLE job_schedule (
     kind        TEXT    NOT NULL PRIMARY KEY,
     last_at     INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- Rows of the audit are never cut, so their numbers are not given twice: without AUTOINCREMENT each push writes a
+-- page less.
+ALTER TABLE audit RENAME TO old_audit;
+CREATE TABLE audit (
+    id          INTEGER PRIMARY KEY,
+    at          INTEGER NOT NULL,
+    actor       TEXT    NOT NULL,
+    token       INTEGER,
+    address     TEXT    NOT NULL,
+    action      TEXT    NOT NULL,
+    target      TEXT    NOT NULL,
+    outcome     TEXT    NOT NULL CHECK (outcome IN ('allowed', 'denied')),
+    detail      TEXT    NOT NULL DEFAULT ''
+);
+INSERT INTO audit (id, at, actor, token, address, action, target, outcome, detail)
+    SELECT id, at, actor, token, address, action, target, outcome, detail FROM old_audit;
+DROP TABLE old_audit;
+CREATE INDEX audit_by_actor ON audit (actor, id);
+CREATE INDEX audit_by_target ON audit (target, id);
+CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;
+CREATE TRIGGER audit_is_never_replaced BEFORE INSERT ON audit WHEN NEW.id > 0
+    BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;
+CREATE TRIGGER audit_is_never_cut BEFORE DELETE ON audit
+    BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;

@@ -182,7 +182,8 @@ class StoreCheck:
             waited_ms = min(now_ms() - found_at, file.age_ms)
             if report.mistrusted is None and waited_ms > WAIT_MS and await self._put_aside(shard, name):
                 report.add("file_put_aside", name)
-            else:
+            elif file.links == 1 or file.age_ms > WAIT_MS:
+                # any other is just being pushed
                 report.add("file_stray", name)
 
     async def _put_aside(self, shard: str, name: str) -> bool:

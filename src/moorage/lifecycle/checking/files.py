@@ -4,11 +4,15 @@ from typing import NamedTuple, Protocol
 
 
 class StoredFile(NamedTuple):
-    """A file by its name in its folder. `age_ms`: since it was last written to, linked or renamed."""
+    """A file by its name in its folder. `age_ms`: since it was last written to, linked or renamed.
+
+    `links`: how many names it has; while it becomes a blob it keeps the upload's.
+    """
 
     name: str
     size: int
     age_ms: int
+    links: int = 1
 
 
 class StoreFiles(Protocol):

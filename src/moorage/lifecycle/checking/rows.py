@@ -91,8 +91,9 @@ async def count_manifests(db: Database, after: int, until: int) -> int:
 async def list_lost_links(db: Database, limit: int) -> list[str]:
     """Blobs on their way out that a repository serves."""
     found = await db.all(
-        "SELECT r.name || '@' || b.digest FROM blob b JOIN repository_blob l ON l.digest = b.digest"
-        " JOIN repository r ON r.id = l.repository WHERE b.state = 'deleting' LIMIT ?",
+        # `state <> 'live'` as in the index, and from the few to the many
+        "SELECT r.name || '@' || b.digest FROM blob b CROSS JOIN repository_blob l ON l.digest = b.digest"
+        " JOIN repository r ON r.id = l.repository WHERE b.state = 'deleting' AND b.state <> 'live' LIMIT ?",
         (limit,),
     )
     return [str(row[0]) for row in found]

@@ -129,7 +129,7 @@ class Garbage:
         garbage = await rows.list_garbage(self._db, BATCH)
         if not garbage:
             return False
-        done.obstacle = await self._db.write(rows.find_obstacle)
+        done.obstacle = await rows.read_obstacle(self._db)
         if done.obstacle is not None:
             return False
         files = [(blob.digest, blob.generation) for blob in garbage]

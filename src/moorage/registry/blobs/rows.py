@@ -183,28 +183,32 @@ def list_unlinked(tx: Transaction, manifest_id: int) -> list[Digest]:
     return [Digest(row[0]) for row in rows]
 
 
-def link_targets(tx: Transaction, manifest_id: int) -> list[Digest]:
-    """Let the repository of a manifest serve again what it points at; the targets that are here no more.
+def list_unserved(tx: Transaction, manifest_id: int) -> list[tuple[Digest, bool]]:
+    """The blobs that a manifest points at and its repository does not serve; whether each is live somewhere.
 
-    A target that may be absent, and another manifest, is not one of those.
+    Not those that are manifests of the repository.
     """
-    tx.run(
-        """
-        INSERT INTO repository_blob (repository, digest, origin, arrival, linked_at)
-        SELECT e.repository, b.digest, 'mounted', NULL, ? FROM manifest_reference e
-        JOIN blob b ON b.digest = e.target AND b.state = 'live' WHERE e.manifest = ?
-        ON CONFLICT (repository, digest) DO NOTHING
-        """,
-        (now_ms(), manifest_id),
-    )
     rows = tx.all(
         """
-        SELECT e.target FROM manifest_reference e JOIN blob b ON b.digest = e.target
-        WHERE e.manifest = ? AND b.state <> 'live'
+        SELECT b.digest, b.state = 'live' FROM manifest_reference e JOIN blob b ON b.digest = e.target
+        WHERE e.manifest = ? AND (b.state <> 'live' OR NOT EXISTS
+            (SELECT 1 FROM repository_blob WHERE repository = e.repository AND digest = e.target))
+        AND NOT EXISTS (SELECT 1 FROM manifest WHERE repository = e.repository AND digest = e.target)
         """,
         (manifest_id,),
     )
-    return [Digest(row[0]) for row in rows]
+    return [(Digest(row[0]), bool(row[1])) for row in rows]
+
+
+def link_again(tx: Transaction, repository_id: int, digest: Digest) -> None:
+    """Let a repository serve a live blob that it served before; what refers to it keeps it."""
+    tx.run(
+        """
+        INSERT INTO repository_blob (repository, digest, origin, arrival, linked_at)
+        VALUES (?, ?, 'mounted', NULL, ?) ON CONFLICT (repository, digest) DO NOTHING
+        """,
+        (repository_id, digest, now_ms()),
+    )
 
 
 class HeldBlob(NamedTuple):

@@ -103,7 +103,9 @@ async def list_places(
         key, name = ("" if sort == "version" else -1), ""
     else:
         key, name = (_LAST_VERSION if sort == "version" else _LAST_TIME), _LAST_NAME
-    rows = await db.all(_sql(_PLACES[sort], order), (repository_id, key, name, limit))
+    # by time there is no index, which each push would have to write: all of a repository's tags are sorted
+    ask = db.scan if sort == "time" else db.all
+    rows = await ask(_sql(_PLACES[sort], order), (repository_id, key, name, limit))
     return [Place(str(row[0]), row[1]) for row in rows]
 
 
@@ -176,11 +178,13 @@ async def measure(db: Database, manifest_id: int) -> int | None:
             JOIN manifest_reference r ON r.manifest = p.id AND r.kind = 'manifest'
             JOIN manifest m ON m.repository = r.repository AND m.digest = r.target
             LIMIT ?
-        ), need (target) AS (
-            SELECT DISTINCT r.target FROM part p JOIN manifest_reference r ON r.manifest = p.id LIMIT ?
+        ), need (repository, target) AS (
+            SELECT DISTINCT r.repository, r.target FROM part p
+            JOIN manifest_reference r ON r.manifest = p.id LIMIT ?
         )
-        SELECT (SELECT count(*) FROM part), count(*), coalesce(sum(b.size), 0)
-        FROM need LEFT JOIN blob b ON b.digest = need.target
+        SELECT (SELECT count(*) FROM part), count(*), coalesce(sum(b.size), 0) FROM need n
+        LEFT JOIN repository_blob l ON l.repository = n.repository AND l.digest = n.target
+        LEFT JOIN blob b ON b.digest = l.digest
         """,
         (manifest_id, PARTS_MAX + 1, BLOBS_MAX + 1),
     )

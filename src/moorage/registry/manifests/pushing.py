@@ -20,6 +20,7 @@ from moorage.registry.blobs.rows import HeldBlob
 from moorage.registry.blobs.store import BlobStore
 from moorage.registry.manifests import rows
 from moorage.registry.manifests import trash_rows as trashed
+from moorage.registry.manifests.relinking import link_targets
 from moorage.registry.repositories.rows import ensure_repository
 from moorage.registry.tags import rows as tag_rows
 
@@ -158,6 +159,8 @@ def _keep(
         pushed_at,
     )
     rows.put_references(tx, repository_id, row_id, edges)
+    if not push.tags:
+        rows.note_untagged(tx, row_id)
     deletion_id = trashed.take_from_trash(tx, row_id)
     if deletion_id is not None:
         # what was signed is back, and so are its signatures
@@ -217,7 +220,7 @@ def _resolve(
 
 def _serve_again(tx: Transaction, row_ids: Sequence[int]) -> bool:
     """Take from the trash those of these manifests that have all their blobs; whether there was one."""
-    whole = [row_id for row_id in row_ids if not blob_rows.link_targets(tx, row_id)]
+    whole = [row_id for row_id in row_ids if not link_targets(tx, row_id)]
     for row_id in whole:
         trashed.take_from_trash(tx, row_id)
     return bool(whole)

@@ -178,6 +178,18 @@ def put(
     return int(row[0])
 
 
+def note_untagged(tx: Transaction, row_id: int) -> None:
+    """Note since when no tag leads to a manifest, if none does. That it loses its last a trigger notes."""
+    tx.run(
+        """
+        INSERT INTO untagged (manifest, since) SELECT ?, ?
+        WHERE NOT EXISTS (SELECT 1 FROM tag WHERE manifest = ?)
+        ON CONFLICT (manifest) DO UPDATE SET since = excluded.since
+        """,
+        (row_id, now_ms(), row_id),
+    )
+
+
 def put_references(
     tx: Transaction, repository_id: int, row_id: int, edges: Iterable[tuple[Kind, Digest]]
 ) -> None:
@@ -218,6 +230,13 @@ def list_some_in(tx: Transaction, repository_id: int, limit: int) -> list[int]:
     """At most `limit` manifests of a repository, in the trash or not."""
     rows = tx.all("SELECT id FROM manifest WHERE repository = ? LIMIT ?", (repository_id, limit))
     return [int(row[0]) for row in rows]
+
+
+def get_content(tx: Transaction, row_id: int) -> tuple[int, str, bytes]:
+    """The repository, media type and bytes of a manifest that there is, be it in the trash."""
+    row = tx.one("SELECT repository, media_type, payload FROM manifest WHERE id = ?", (row_id,))
+    assert row is not None  # noqa: S101 - its id is the caller's
+    return row[0], row[1], row[2]
 
 
 def list_digests(tx: Transaction, row_ids: Sequence[int]) -> list[Digest]:

@@ -192,8 +192,11 @@ async def list_events(
 async def list_events_in(
     db: Database, repository_id: int, before: tuple[int, str, int] | None, limit: int
 ) -> list[TagEvent]:
-    """At most `limit` moves of all tags, the newest first; with `before` those after (at, name, number)."""
-    rows = await db.all(
+    """At most `limit` moves of all tags, the newest first; with `before` those after (at, name, number).
+
+    Sorts all of them, off the loop: an index by time would cost each push.
+    """
+    rows = await db.scan(
         f"{_EVENT} WHERE repository = ? AND (at, name, number) < (?, ?, ?)"
         " ORDER BY at DESC, name DESC, number DESC LIMIT ?",
         (repository_id, *(before or (_NUMBER_MAX, "", 0)), limit),

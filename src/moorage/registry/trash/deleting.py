@@ -23,6 +23,9 @@ from moorage.registry.trash.rows import Reason
 
 log = structlog.get_logger()
 
+_SIGNATURE_ENDINGS = ("", ".sig", ".att", ".sbom")
+"""After `sha256-<hex>`, a client's list of referrers or what cosign wrote: their tags say whose they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
@@ -82,21 +85,49 @@ async def delete_manifest(
 def put_in_trash(
     tx: Transaction, repository_id: int, row_id: int, reason: Reason, deleted_by: Actor, purge_at: int
 ) -> Deleted:
-    """Put a served manifest, its tags, and the children and referrers that only it keeps into the trash."""
+    """Put a served manifest, its tags, and the children and referrers that only it keeps into the trash.
+
+    Where someone asked, signatures that are known by their tags alone, as cosign writes them, go along too.
+    """
+    (first,) = manifest_rows.list_digests(tx, [row_id])
+    deletion_id = rows.insert(tx, repository_id, first, reason, str(deleted_by), purge_at)
+    tags: list[Tag] = []
+    # of tens of thousands that go along, none may be looked for in all of them
+    waiting = {row_id: None}
+    while waiting:
+        each, _ = waiting.popitem()
+        if each == row_id or tag_rows.list_of(tx, each):
+            tags += _untag(tx, repository_id, each, deletion_id, deleted_by)
+        trashed.put_in_trash(tx, each, deletion_id)
+        # a rule of retention has decided about each tag by itself
+        signatures = _signatures(tx, repository_id, each) if reason == "asked" else []
+        waiting |= dict.fromkeys([*trashed.list_loose_dependants(tx, each), *signatures])
+    taken = [digest for _, digest in trashed.list_in_deletion(tx, deletion_id)]
+    frees_bytes = rows.measure(tx, deletion_id)
+    others = [digest for digest in taken if digest != first]
+    return Deleted(deletion_id, [first, *others], tags, frees_bytes, purge_at)
+
+
+def _untag(
+    tx: Transaction, repository_id: int, row_id: int, deletion_id: int, deleted_by: Actor
+) -> list[Tag]:
     tags = tag_rows.list_of(tx, row_id)
     for tag, _ in tags:
         tag_rows.delete(tx, repository_id, tag, str(deleted_by))
-    digests = manifest_rows.list_digests(tx, [row_id])
-    deletion_id = rows.insert(tx, repository_id, digests[0], reason, str(deleted_by), purge_at)
-    rows.insert_tags(tx, deletion_id, tags)
-    trashed.put_in_trash(tx, row_id, deletion_id)
-    waiting = [row_id]
-    while waiting:
-        for dependant in trashed.list_loose_dependants(tx, waiting.pop()):
-            trashed.put_in_trash(tx, dependant, deletion_id)
-            waiting.append(dependant)
-    taken = [digest for _, digest in trashed.list_in_deletion(tx, deletion_id)]
-    frees_bytes = rows.measure(tx, deletion_id)
-    first = digests[0]
-    others = [digest for digest in taken if digest != first]
-    return Deleted(deletion_id, [first, *others], [tag for tag, _ in tags], frees_bytes, purge_at)
+    rows.insert_tags(tx, deletion_id, manifest_rows.list_digests(tx, [row_id])[0], tags)
+    return [tag for tag, _ in tags]
+
+
+def _signatures(tx: Transaction, repository_id: int, row_id: int) -> list[int]:
+    """The manifests whose only tags say that they belong to this one, and that no index needs."""
+    (digest,) = manifest_rows.list_digests(tx, [row_id])
+    names = {Tag(digest.replace(":", "-") + ending) for ending in _SIGNATURE_ENDINGS}
+    found = []
+    for name in sorted(names):
+        target = tag_rows.find_target(tx, repository_id, name)
+        held = target and manifest_rows.find_held(tx, repository_id, [target[0]]).get(target[0])
+        if not held or find_user(tx, repository_id, held.digest) is not None:
+            continue
+        if {tag for tag, _ in tag_rows.list_of(tx, held.row_id)} <= names:
+            found.append(held.row_id)
+    return list(dict.fromkeys(found))

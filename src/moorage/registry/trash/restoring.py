@@ -10,9 +10,9 @@ from moorage.errors import ContentGone, DeletionUnknown
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor, record
-from moorage.registry.blobs.rows import link_targets
 from moorage.registry.manifests import rows as manifest_rows
 from moorage.registry.manifests import trash_rows as trashed
+from moorage.registry.manifests.relinking import link_targets
 from moorage.registry.tags import rows as tag_rows
 from moorage.registry.trash import rows
 
@@ -65,12 +65,12 @@ def restore(tx: Transaction, deletion_id: int, restored_by: Actor) -> Restored:
         # also what another deletion took: an index is whole or not there
         waiting += trashed.list_trashed_children(tx, row_id)
     tags, taken = [], []
-    first = manifest_rows.find_held(tx, repository_id, [deletion.digest]).get(deletion.digest)
-    for tag, algorithm in rows.list_tags(tx, deletion_id):
-        if first is None or tag_rows.find_target(tx, repository_id, tag) is not None:
+    for tag, digest, algorithm in rows.list_tags(tx, deletion_id):
+        held = manifest_rows.find_held(tx, repository_id, [digest]).get(digest)
+        if held is None or tag_rows.find_target(tx, repository_id, tag) is not None:
             taken.append(tag)
             continue
-        tag_rows.move(tx, repository_id, tag, first.row_id, first.digest, algorithm, str(restored_by))
+        tag_rows.move(tx, repository_id, tag, held.row_id, held.digest, algorithm, str(restored_by))
         tags.append(tag)
     rows.delete(tx, deletion_id)
     detail = " ".join(["manifest", deletion.digest, *tags])

@@ -38,12 +38,12 @@ def insert(
     return int(row[0])
 
 
-def insert_tags(tx: Transaction, deletion_id: int, tags: list[tuple[Tag, Algorithm]]) -> None:
-    """Note which tags went with it."""
+def insert_tags(tx: Transaction, deletion_id: int, digest: Digest, tags: list[tuple[Tag, Algorithm]]) -> None:
+    """Note which tags of a manifest went with it."""
     for tag, algorithm in tags:
         tx.run(
-            "INSERT INTO deleted_tag (deletion, name, algorithm) VALUES (?, ?, ?)",
-            (deletion_id, tag, algorithm),
+            "INSERT INTO deleted_tag (deletion, name, digest, algorithm) VALUES (?, ?, ?, ?)",
+            (deletion_id, tag, digest, algorithm),
         )
 
 
@@ -101,10 +101,12 @@ async def read_tags(db: Database, deletion_id: int) -> list[Tag]:
     return [Tag(row[0]) for row in rows]
 
 
-def list_tags(tx: Transaction, deletion_id: int) -> list[tuple[Tag, Algorithm]]:
-    """The same with the algorithms they were pushed by, inside a transaction."""
-    rows = tx.all("SELECT name, algorithm FROM deleted_tag WHERE deletion = ? ORDER BY name", (deletion_id,))
-    return [(Tag(row[0]), row[1]) for row in rows]
+def list_tags(tx: Transaction, deletion_id: int) -> list[tuple[Tag, Digest, Algorithm]]:
+    """The same with what they pointed to and the algorithms they were pushed by, inside a transaction."""
+    rows = tx.all(
+        "SELECT name, digest, algorithm FROM deleted_tag WHERE deletion = ? ORDER BY name", (deletion_id,)
+    )
+    return [(Tag(row[0]), Digest(row[1]), row[2]) for row in rows]
 
 
 def find_deletion_of(tx: Transaction, repository_id: int, digest: Digest) -> int | None:
@@ -136,13 +138,17 @@ async def measure_shown(db: Database, deletion_id: int) -> int:
     return int(row[0]) if row else 0
 
 
+# The newest first: rules of retention take the oldest, so of thousands that share a layer one that is served
+# is found at once. EXISTS would not look in an order.
 _MEASURE = """
     SELECT coalesce(sum(b.size), 0) FROM blob b WHERE b.state = 'live' AND b.digest IN (
         SELECT e.target FROM trash t JOIN manifest_reference e ON e.manifest = t.manifest WHERE t.deletion = ?
-    ) AND NOT EXISTS (
-        SELECT 1 FROM manifest_reference o JOIN repository r ON r.id = o.repository AND r.deleted_at IS NULL
+    ) AND (
+        SELECT o.manifest FROM manifest_reference o
+        JOIN repository r ON r.id = o.repository AND r.deleted_at IS NULL
         WHERE o.target = b.digest AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = o.manifest)
-    )
+        ORDER BY o.repository DESC, o.manifest DESC LIMIT 1
+    ) IS NULL
 """
 
 

@@ -82,9 +82,11 @@ class Takeover:
     async def run(self, pattern: str, *, is_dry: bool) -> Report:
         """Bring all repositories of a pattern, or only say what would come.
 
-        What is broken is in the report; raises StorageFull (507), StorageReadOnly (503), StorageFailed (500),
-        DatabaseBusy, DatabaseFull (503): it can be run again, and goes on from there.
+        What is broken is in the report. Raises SourceRefused, StorageFull (507), StorageReadOnly (503),
+        StorageFailed (500), DatabaseBusy, DatabaseFull (503): run again, it goes on from there.
         """
+        if not is_dry:
+            self._store.check_writable()
         names = [name for name in self._source.list_repositories() if is_match(pattern, name)]
         self.progress.repositories_total = len(names)
         for name in names:
@@ -143,6 +145,12 @@ class Takeover:
     def _read(self, digest: Digest) -> bytes:
         return self._source.read_content(digest, MANIFEST_MAX_BYTES)
 
+    def _find_there(self, digest: Digest) -> int | None:
+        try:
+            return self._source.find_size(digest)
+        except ContentBroken:
+            return None
+
     def _find_size(self, found: FoundRepository, digest: Digest) -> int | None:
         target = found.layers.get(digest)
         return None if target is None else self._source.find_size(target)
@@ -157,7 +165,7 @@ class Takeover:
                 continue
             self._counted.add(wanted.target)
             means = self._probed = self._probed or self._adopting.probe(self._source.path_of(wanted.target))
-            report.count_blob(self._source.find_size(wanted.target) or 0, means)
+            report.count_blob(self._find_there(wanted.target) or 0, means)
 
     async def _bring(self, name: RepositoryName, found: FoundRepository, plan: Plan) -> None:
         async with aclosing(_one_ahead(self._prepare(found, plan))) as batches:
@@ -205,7 +213,7 @@ class Takeover:
         for each in sorted(each for each in wanted if each.digest not in held):
             generation, is_live = await blob_rows.find_generation(self._db, each.target)
             size = self._store.blob_size(each.target, generation) if is_live else None
-            if size is not None and size == self._source.find_size(each.target):
+            if size is not None and size == self._find_there(each.target):
                 blobs.append(ReadyBlob(each.target, None, size, generation, None))
             else:
                 ahead.append((each, generation + 1))

@@ -45,7 +45,7 @@ class Source(Protocol):
     """Another registry's folder. Nothing in it is ever written to."""
 
     def list_repositories(self) -> list[str]:
-        """The names of all repositories, in order."""
+        """The names of all repositories, in order. Raises SourceRefused."""
         ...
 
     def read_repository(self, name: str) -> FoundRepository:

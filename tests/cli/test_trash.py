@@ -1,0 +1,105 @@
+"""`moorage delete`, `trash`, `gc`: what goes, what it frees, and how it comes back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import moorage
+from tests.cli.test_tags import Pusher
+from tests.servers import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def pusher(server: ServerProcess) -> Iterator[Pusher]:
+    pusher = Pusher(server)
+    yield pusher
+    pusher.close()
+
+
+def test_deletion_says_what_it_frees_and_how_it_is_undone(folder: Path, pusher: Pusher) -> None:
+    digest = pusher.push("team/undone", "1.0", "latest")
+
+    said = moorage("delete", f"team/undone@{digest}", "--data", folder).check().out.splitlines()
+
+    assert said[0] == f"team/undone@{digest} is in the trash, with its tags 1.0, latest."
+    assert said[1].startswith("Frees 0 B now, 1.9 MiB after 20")
+    undo = said[1].partition("Until then: moorage ")[2].split()
+    assert pusher.send("GET", "team/undone/manifests/1.0") == 404
+    restored = moorage(*undo, "--data", folder).check().out
+    assert restored == f"team/undone@{digest} is back as team/undone:1.0, team/undone:latest.\n"
+    assert pusher.send("GET", "team/undone/manifests/1.0") == 200
+
+
+def test_deleted_tag_says_how_it_comes_back(folder: Path, pusher: Pusher) -> None:
+    digest = pusher.push("team/tag", "1.0")
+
+    said = moorage("delete", "team/tag:1.0", "--data", folder).check().out.splitlines()
+
+    assert said[0] == f"team/tag:1.0 is deleted; its image is {digest}."
+    undo = said[1].partition("To bring it back: moorage ")[2].split()
+    moorage(*undo, "--data", folder).check()
+    assert pusher.send("GET", "team/tag/manifests/1.0") == 200
+
+
+def test_trash_lists_what_can_come_back(folder: Path, pusher: Pusher) -> None:
+    digest = pusher.push("team/listed", "1.0")
+    deleted = moorage("delete", f"team/listed@{digest}", "--json", "--data", folder).json()[0]
+
+    (found,) = moorage("trash", "list", "team/listed", "--json", "--data", folder).json()["deletions"]
+
+    assert found["deletion"] == deleted["deletion"]
+    assert (found["tags"], found["reason"], found["deleted_by"]) == (["1.0"], "asked", "operator")
+    assert str(deleted["deletion"]) in moorage("trash", "list", "--data", folder).check().out
+
+
+def test_repository_comes_back_under_another_name(folder: Path, pusher: Pusher) -> None:
+    pusher.push("team/whole", "1.0")
+    removed = moorage("repository", "remove", "team/whole", "--data", folder).check().out
+    assert "moorage trash restore-repository" in removed
+    number = removed.split("restore-repository ")[1].split()[0]
+    pusher.push("team/whole", "2.0")
+
+    refused = moorage("trash", "restore-repository", number, "--data", folder)
+    assert "made since" in refused.refusal
+    moorage("trash", "restore-repository", number, "--as", "team/old", "--data", folder).check()
+
+    assert pusher.send("GET", "team/old/manifests/1.0") == 200
+    assert pusher.send("GET", "team/whole/manifests/1.0") == 404
+
+
+def test_purged_image_leaves_the_disk_with_the_next_runs(folder: Path, pusher: Pusher) -> None:
+    digest = pusher.push("team/purged", "1.0")
+    before = moorage("gc", "status", "--json", "--data", folder).json()
+    deleted = moorage("delete", f"team/purged@{digest}", "--json", "--data", folder).json()[0]
+    held = moorage("gc", "status", "--json", "--data", folder).json()
+    assert held["trash_bytes"] - before["trash_bytes"] == deleted["frees"]["later_bytes"] > 2_000_000
+    moorage("trash", "purge", deleted["deletion"], "--data", folder).check()
+
+    ran = moorage("gc", "run", "--json", "--data", folder).json()
+    plan = moorage("gc", "plan", "--json", "--data", folder).json()["items"]
+
+    assert ran["purged_manifests"] >= 1
+    assert {each["kind"] for each in plan if each["repository"] == "team/purged"} == {"lease"}
+    assert sum(each["frees_bytes"] for each in plan if each["repository"] == "team/purged") > 2_000_000
+
+
+def test_parts_of_the_store_are_told_to_a_person(folder: Path, pusher: Pusher) -> None:
+    pusher.push("team/told", "1.0")
+
+    said = moorage("gc", "status", "--data", folder).check().out
+
+    for part in ("needed by images", "in the trash", "goes with the next run", "on disk, in whole blocks"):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        ("team/none:1.0", "manifest unknown to registry"),
+        ("team", "names neither a tag nor a digest"),
+        ("team/app@sha256:zz", "digest invalid"),
+    ],
+)
+def test_what_cannot_be_deleted_is_said(folder: Path, image: str, reason: str) -> None:
+    assert reason in moorage("delete", image, "--data", folder).refusal
