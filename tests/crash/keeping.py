@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 
 from moorage.config import ScrubSettings
-from moorage.errors import StorageFailed, Unavailable
+from moorage.errors import Unavailable
 from moorage.lifecycle.garbage.collecting import Collected, Garbage
 from moorage.lifecycle.progress import Silence
 from moorage.lifecycle.scrubbing.scrub import Scrub, begin_now
@@ -19,6 +19,7 @@ from moorage.registry.trash.restoring import restore_deletion
 from moorage.storage.adopting import Adopter
 from moorage.storage.distribution import DistributionTree
 from moorage.transfer.takeover.bringing import Takeover
+from moorage.transfer.takeover.source import SourceRefused
 from tests.crash.cases import Client, Effect
 from tests.crash.content import (
     BITTEN,
@@ -158,7 +159,14 @@ async def collect_after_a_look(client: Client) -> None:
     """F35: what was answered with 200 is there for the manifest."""
     target = f"/v2/{REPOSITORY}/blobs/{digest_of(STALE)}"
     await client.do(Effect("look"), "HEAD", target)
-    await client.work(Effect("collect beside"), lambda: _collect(client))
+    garbage = _garbage(client.registry)
+
+    async def collect() -> None:
+        """The steps that could take it."""
+        await garbage._settle(Collected())
+        await garbage._remove(Collected())
+
+    await client.work(Effect("collect beside"), collect)
     headers = {"Content-Type": MANIFEST}
     await client.do(Effect("keep"), "PUT", f"/v2/{REPOSITORY}/manifests/looked", [LOOKED], headers)
 
@@ -177,13 +185,16 @@ async def import_tree(client: Client) -> None:
     registry = client.registry
 
     async def bring() -> None:
-        tree = DistributionTree(registry.data / TREE)
         adopter = Adopter(registry.store)
-        takeover = Takeover(registry.db, registry.store, adopter, tree, registry.disk, LEASE_MS)
-        report = await takeover.run("*", is_dry=False)
+        try:
+            tree = DistributionTree(registry.data / TREE)
+            takeover = Takeover(registry.db, registry.store, adopter, tree, registry.disk, LEASE_MS)
+            report = await takeover.run("*", is_dry=False)
+        except SourceRefused as refusal:
+            raise Unavailable from refusal
         if report.skipped:
             # as a status: the command ends with 1 and says what did not come
-            raise StorageFailed
+            raise Unavailable
 
     await client.work(Effect("import"), bring)
 

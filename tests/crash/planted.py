@@ -115,9 +115,9 @@ def _replace(owner: Any, name: str, function: Callable[..., Any]) -> None:
     setattr(owner, name, function)
 
 
-def _collector(plant: mutants.Plant, case: str) -> Planted:
+def _collector(plant: mutants.Plant, case: str, every: int = 12) -> Planted:
     """A collector of garbage that is wrong."""
-    return Planted(lambda: plant(_replace), frozenset({"sweep"}), case, every=12)
+    return Planted(lambda: plant(_replace), frozenset({"sweep"}), case, every)
 
 
 _running: list[asyncio.Task[Any]] = []
@@ -132,7 +132,7 @@ PLANTED = {
     "children-ignored": _collector(mutants.ignore_children, "collect"),
     "trash-ignored": _collector(mutants.forget_trash, "collect"),
     "new-ignored": _collector(mutants.ignore_the_new, "collect"),
-    "row-before-unlink": _collector(mutants.forget_before_unlink, "collect"),
+    "row-before-unlink": _collector(mutants.forget_before_unlink, "collect", every=2),
     "wrong-generation": _collector(mutants.unlink_any_generation, "revive"),
     "look-without-lease": _collector(mutants.look_without_lease, "look"),
 }

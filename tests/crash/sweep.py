@@ -248,7 +248,10 @@ def _judge(point: Point, fault: str, played: Played, log: str) -> Iterable[str]:
         yield from (
             f"read-only, yet {report.effect.kind} was answered {report.status}"
             for report in played.of(2)
-            if report.word in {"ACK", "NAK"} and report.status not in _UNAVAILABLE
+            if report.word in {"ACK", "NAK"}
+            and report.status not in _UNAVAILABLE
+            # it writes nothing where it is leased for long enough
+            and (report.word, report.effect.kind) != ("ACK", "look")
         )
 
 

@@ -226,6 +226,24 @@ async def test_f40_clock_set_back_for_a_moment_shortens_no_lease(shelf: Shelf, c
     assert await find_blob(shelf.db, REPOSITORY, digest) is not None
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_f40_clock_set_back_for_a_moment_shortens_no_time_in_the_trash(
+    shelf: Shelf, clock: Clock, *, is_whole: bool
+) -> None:
+    _, digest = await shelf.push("one", tags=("1",))
+    await shelf.garbage.collect()
+    clock.leap(timedelta(days=-10))
+    if is_whole:
+        await delete_repository(shelf.db, shelf.uploads, REPOSITORY, CLIENT, GRACE_MS)
+    else:
+        await shelf.delete(digest)
+    clock.leap(timedelta(days=10))
+
+    done = await shelf.garbage.collect()
+
+    assert (done.purged_manifests, done.purged_repositories) == (0, 0)
+
+
 @pytest.mark.parametrize("days", [1, -1, 3650, -3650])
 async def test_f40_clock_that_leaps_takes_nothing_that_is_needed(
     shelf: Shelf, clock: Clock, tmp_path: Path, days: int

@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Coroutine, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from moorage import app
 from moorage.api.dispatch import Dispatcher
@@ -15,7 +15,11 @@ from moorage.config import Bytes, Settings
 from moorage.database import Database
 from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
+from moorage.lifecycle.garbage.collecting import Garbage
+from moorage.registry.uploads.uploading import Uploads
 from tests.spec.client import Reply
+
+T = TypeVar("T")
 
 _THREADS = 4
 _PIECE_BYTES = 4096
@@ -57,6 +61,24 @@ class InProcess:
         """Its rows."""
         assert self._dispatch is not None
         return self._dispatch._services.db
+
+    @property
+    def uploads(self) -> Uploads:
+        """Its uploads."""
+        assert self._dispatch is not None
+        return self._dispatch._services.uploads
+
+    @property
+    def garbage(self) -> Garbage:
+        """What collects its garbage, as the job worker does."""
+        assert self._dispatch is not None
+        services = self._dispatch._services
+        threads = services.uploads._threads
+        return Garbage(services.db, services.store, threads, self.settings.delete.delay_ms)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a use case comes to, on the loop."""
+        return self.loop.run_until_complete(work)
 
     def close(self) -> None:
         """Stop."""

@@ -1,6 +1,7 @@
 """What a registry should hold after all that its clients did: dictionaries, and nothing else.
 
-A repository is known once something was put into it. Content goes only when a client deletes it.
+A repository is known once something was put into it. Content goes only when a client deletes it, or when it
+is garbage.
 """
 
 from collections import defaultdict
@@ -51,13 +52,24 @@ def pointers(document: Document) -> set[str]:
 
 
 @dataclass
+class Trashed:
+    """A deletion: what of it is in the trash still, by sha256 digest, and the tags of the first."""
+
+    number: int
+    first: str
+    manifests: dict[str, Document]
+    tags: list[str]
+
+
+@dataclass
 class Held:
-    """What one repository holds: blobs and manifests by sha256 digest, tags by name."""
+    """What one repository holds: blobs and manifests by sha256 digest, tags by name; and its trash."""
 
     is_known: bool = False
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[str, Document] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    trash: list[Trashed] = field(default_factory=list)
 
     def add_blob(self, content: bytes) -> None:
         self.is_known = True
@@ -67,15 +79,44 @@ class Held:
         self.is_known = True
         digest = digest_of(encode(document))
         self.manifests[digest] = document
+        for trashed in self.trash:
+            trashed.manifests.pop(digest, None)
         self.tags |= dict.fromkeys(tags, digest)
 
-    def delete_manifest(self, digest: str) -> None:
+    def delete_manifest(self, digest: str, number: int) -> None:
         """Also what is of no use without it: untagged children and referrers."""
-        gone = self.manifests.pop(digest)
+        tags = sorted(tag for tag, target in self.tags.items() if target == digest)
         self.tags = {tag: target for tag, target in self.tags.items() if target != digest}
+        trashed = Trashed(number, digest, {}, tags)
+        self._take(digest, trashed.manifests)
+        self.trash.append(trashed)
+
+    def _take(self, digest: str, taken: dict[str, Document]) -> None:
+        gone = taken[digest] = self.manifests.pop(digest)
         for each in [*pointers(gone), *self.referrers(digest)]:
             if each in self.manifests and self._is_loose(each):
-                self.delete_manifest(each)
+                self._take(each, taken)
+
+    def restore(self, trashed: Trashed, contents: dict[str, bytes]) -> None:
+        """With all that its manifests need: children, whatever deletion took them, and blobs."""
+        self.trash.remove(trashed)
+        waiting = [*trashed.manifests.items()]
+        while waiting:
+            digest, document = waiting.pop()
+            self.manifests[digest] = document
+            for target in pointers(document):
+                if target in contents:
+                    self.blobs[target] = contents[target]
+                waiting += [
+                    (target, other.manifests.pop(target)) for other in self.trash if target in other.manifests
+                ]
+        if trashed.first in self.manifests:
+            self.tags = {**dict.fromkeys(trashed.tags, trashed.first), **self.tags}
+
+    def collect(self) -> None:
+        """All leases are over, and so is the time of the trash."""
+        self.trash.clear()
+        self.blobs = {digest: content for digest, content in self.blobs.items() if self.is_needed(digest)}
 
     def _is_loose(self, digest: str) -> bool:
         subject = self.manifests[digest].get("subject", {}).get("digest")
@@ -106,6 +147,7 @@ class Model:
 
     def __init__(self) -> None:
         self.repositories: defaultdict[str, Held] = defaultdict(Held)
+        self.deleted: list[tuple[str, Held]] = []
         self.uploads: list[OpenUpload] = []
         self.contents: dict[str, bytes] = {}
         self.documents: dict[str, Document] = {}
@@ -125,6 +167,19 @@ class Model:
         digest = digest_of(encode(document))
         self.documents[digest] = document
         return digest
+
+    def delete_repository(self, name: str) -> None:
+        """With its uploads; until it is collected it can be restored."""
+        self.deleted.append((name, self.repositories[name]))
+        self.repositories[name] = Held()
+        for upload in self.uploads:
+            upload.must_be_gone = upload.must_be_gone or upload.repository == name
+
+    def collect(self) -> None:
+        """All leases are over, and so is the time of all that is in the trash."""
+        self.deleted.clear()
+        for held in self.repositories.values():
+            held.collect()
 
     def age(self, now_ns: int) -> None:
         """The clock moved."""

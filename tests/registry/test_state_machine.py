@@ -33,16 +33,24 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from moorage.errors import NameTaken, NameUnknown
 from moorage.oci.digest import Digest
+from moorage.oci.names import RepositoryName
 from moorage.registry.blobs import rows as blob_rows
+from moorage.registry.repositories.rows import list_deleted
 from moorage.registry.tags import rows as tag_rows
+from moorage.registry.trash.repositories import delete_repository, restore_repository
+from moorage.registry.trash.restoring import restore_deletion
 from moorage.registry.uploads import rows as upload_rows
 from moorage.registry.uploads import uploading
 from moorage.storage.filesystem import FilesystemStore
 from tests.content import ABSENT, Document, digest_of, encode, image, index, subject
-from tests.registry.audit import audit
+from tests.lifecycle import mutants
+from tests.lifecycle.interleaving import GRACE_MS, let_time_pass
+from tests.registry.audit import audit, find_incomplete
 from tests.registry.in_process import InProcess
 from tests.registry.model import Held, Model, OpenUpload, pointers
+from tests.registry.pushing import CLIENT
 from tests.spec.client import Reply
 
 EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "200"))
@@ -110,6 +118,8 @@ class RegistryMachine(RuleBasedStateMachine):
             self.push_blob("a", content, "post", "sha256")
         document = image(b"{}", [b"a"])
         self.put("a", document, ["1.0"], "sha256")
+        # once, so that it knows what time it is before any clock jumps
+        self.collect_garbage(is_time_over=False)
         return document
 
     @rule(
@@ -426,7 +436,67 @@ class RegistryMachine(RuleBasedStateMachine):
             return
         assert reply.status == (202 if is_there else 404)
         if is_there:
-            self.held(repository).delete_manifest(digest_of(payload))
+            self.held(repository).delete_manifest(digest_of(payload), reply.json["deletion"])
+
+    # The trash, and what becomes of it
+
+    @rule(repository=REPOSITORIES, which=st.integers(0, 3))
+    def restore(self, repository: str, which: int) -> None:
+        """One of the last deletions."""
+        held = self.held(repository)
+        if which < len(held.trash):
+            trashed = held.trash[-1 - which]
+            self.registry.run(restore_deletion(self.registry.db, trashed.number, CLIENT))
+            held.restore(trashed, self.model.contents)
+
+    @rule(repository=REPOSITORIES)
+    def delete_repository(self, repository: str) -> None:
+        deleting = delete_repository(
+            self.registry.db, self.registry.uploads, RepositoryName(repository), CLIENT, GRACE_MS
+        )
+        if self.held(repository).is_known:
+            self.registry.run(deleting)
+            self.model.delete_repository(repository)
+        else:
+            with pytest.raises(NameUnknown):
+                self.registry.run(deleting)
+
+    @precondition(lambda self: self.model.deleted)
+    @rule()
+    def restore_repository(self) -> None:
+        """The one that was deleted last."""
+        name, held = self.model.deleted[-1]
+        (last,) = self.registry.run(list_deleted(self.registry.db, 1 << 60, 1))
+        restoring = restore_repository(self.registry.db, last.id, None, CLIENT)
+        if self.held(name).is_known:
+            with pytest.raises(NameTaken):
+                self.registry.run(restoring)
+        else:
+            self.registry.run(restoring)
+            self.model.deleted.pop()
+            self.model.repositories[name] = held
+
+    @rule(is_time_over=st.booleans())
+    def collect_garbage(self, *, is_time_over: bool) -> None:
+        """F40: whatever the clock says, nothing goes before its time; then all of it."""
+        for _ in range(2 if is_time_over else 1):
+            # the second for what the trash gave up in the first
+            if is_time_over:
+                self.registry.run(self.registry.db.write(let_time_pass))
+            assert self.registry.run(self.registry.garbage.collect()).obstacle is None
+        if is_time_over:
+            self.model.collect()
+            assert self.count_garbage() == 0
+
+    def count_garbage(self) -> int:
+        """Blobs that nothing needs."""
+        row = self.registry.run(
+            self.registry.db.one(
+                "SELECT count(*) FROM blob WHERE digest NOT IN (SELECT target FROM manifest_reference)"
+            )
+        )
+        assert row is not None
+        return int(row[0])
 
     # What happens to the registry
 
@@ -503,7 +573,8 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def audit_finds_nothing(self) -> None:
-        assert audit(self.registry.settings.storage.data) == []
+        data = self.registry.settings.storage.data
+        assert [*audit(data), *find_incomplete(data)] == []
 
 
 @pytest.fixture
@@ -560,6 +631,19 @@ def test_registry_with_a_fault_is_caught(
 ) -> None:
     """A test that cannot fail would say nothing."""
     monkeypatch.setattr(owner, name, spoil(getattr(owner, name)))
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(
+            RegistryMachine,
+            settings=settings(PLAN, phases=[Phase.generate], report_multiple_bugs=False, max_examples=200),
+        )
+
+
+@pytest.mark.parametrize("plant", [mutants.ignore_children, mutants.forget_trash])
+def test_collector_with_a_fault_is_caught(
+    quiet: None, monkeypatch: pytest.MonkeyPatch, plant: mutants.Plant
+) -> None:
+    plant(monkeypatch.setattr)
 
     with pytest.raises(AssertionError):
         run_state_machine_as_test(

@@ -265,7 +265,8 @@ class FilesystemStore:
                 os.rename(path, self.aside / path.name)  # noqa: PTH104 - beside its fsyncs
             except FileNotFoundError:
                 return
-        self.sync_folder(path.parent)
+        for folder in (self.aside, path.parent):
+            self.sync_folder(folder)
 
     def sync(self, fd: int) -> None:
         """Make a file's bytes durable. Any failure but want of room turns the registry read-only."""

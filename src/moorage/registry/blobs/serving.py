@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 
 from moorage.database import Database, Transaction
-from moorage.errors import BlobUnknown, ContentDamaged, RegistryError
+from moorage.errors import BlobUnknown, ContentDamaged
 from moorage.oci.digest import SHA512, Digest, algorithm_of, encoded_of
 from moorage.oci.names import RepositoryName
 from moorage.oci.ranges import ByteRange
@@ -55,9 +55,10 @@ class BlobServer:
         """A blob that this repository holds and whose file is there.
 
         Whoever is told so need not push it: if nothing else keeps it, its lease is renewed before the reply,
-        which is once an hour at most.
+        which is once an hour at most. Where that cannot be written the refusal is the reply: another process
+        may still collect garbage, and take the manifest that needs this.
 
-        Raises BlobUnknown (404).
+        Raises BlobUnknown (404), and what a write raises.
         """
         blob = await self._find_row(repository, digest)
         size = self._store.blob_size(blob.digest, blob.generation)
@@ -79,11 +80,7 @@ class BlobServer:
             rows.lease(tx, repository_id, digest, self._lease_ms)
             return True
 
-        try:
-            return await self._db.write(work)
-        except RegistryError:
-            # a registry that takes no writes now takes no manifest that would need the lease either
-            return True
+        return await self._db.write(work)
 
     async def open(self, repository: RepositoryName, digest: Digest) -> tuple[Blob, BlobFile]:
         """A blob and its file, open; the caller closes it.

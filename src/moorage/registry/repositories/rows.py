@@ -91,10 +91,11 @@ def put_in_trash(tx: Transaction, repository_id: int, deleted_by: str, purge_at:
     tx.run(
         """
         UPDATE repository SET deleted_name = name, name = '@' || id,
-            deleted_at = ?, deleted_by = ?, purge_at = ?
+            deleted_at = ?, deleted_by = ?,
+            purge_at = ? + max(0, (SELECT clock FROM store_state WHERE id = 1) - ?)
         WHERE id = ? AND deleted_at IS NULL
         """,
-        (now_ms(), deleted_by, purge_at, repository_id),
+        (now_ms(), deleted_by, purge_at, now_ms(), repository_id),
     )
     tx.run("DELETE FROM repository_alias WHERE repository = ?", (repository_id,))
 

@@ -30,9 +30,10 @@ def insert(
 ) -> int:
     """Begin a deletion; its id."""
     row = tx.one(
+        # as a lease: a clock set back for a moment shortens nothing
         "INSERT INTO deletion (repository, digest, reason, deleted_at, deleted_by, purge_at)"
-        " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
-        (repository_id, digest, reason, now_ms(), deleted_by, purge_at),
+        " SELECT ?, ?, ?, ?, ?, ? + max(0, clock - ?) FROM store_state WHERE id = 1 RETURNING id",
+        (repository_id, digest, reason, now_ms(), deleted_by, purge_at, now_ms()),
     )
     assert row is not None  # noqa: S101 - inserted one line above
     return int(row[0])

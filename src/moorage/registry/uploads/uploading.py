@@ -267,12 +267,14 @@ class Uploads:
             if not is_live or self._store.blob_size(blob.digest, before) != blob.size:
                 generation += 1
                 await self._in_thread(self._store.commit, upload.id, blob.digest, generation)
+            if not is_live and self._store.blob_size(blob.digest, before) is not None:
+                # garbage that the collector, once the row names another file, would not come to
+                await self._in_thread(self._store.remove_blobs, [(blob.digest, before)])
             blob = msgspec.structs.replace(blob, generation=generation)
             live = await self._db.write(lambda tx, blob=blob: self._record(tx, upload, blob))  # type: ignore[misc]
-            # no row will ever name these: nor will the collector, which may not have come to them yet
-            dead = [each for each in (generation, *(() if is_live else (before,))) if each != live]
-            if any(self._store.blob_size(blob.digest, each) is not None for each in dead):
-                await self._in_thread(self._store.remove_blobs, [(blob.digest, each) for each in dead])
+            if live != generation:
+                # no row will ever name this file
+                await self._in_thread(self._store.remove_blobs, [(blob.digest, generation)])
         await self._in_thread(self._store.discard_upload, upload.id)
         log.debug("blob_committed", repository=upload.repository, digest=blob.digest, bytes=blob.size)
         return blob
