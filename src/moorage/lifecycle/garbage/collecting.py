@@ -78,7 +78,7 @@ class Garbage:
         return done
 
     async def _purge_trash(self, done: Collected) -> bool:
-        def work(tx: Transaction) -> int | str:
+        def work(tx: Transaction) -> tuple[int, bool] | str:
             obstacle = rows.find_obstacle(tx)
             return obstacle or purge_due(tx, trusted_now_ms(tx), self._lease_ms, _PURGE_BATCH)
 
@@ -86,8 +86,8 @@ class Garbage:
         if isinstance(purged, str):
             done.obstacle = purged
             return False
-        done.purged_manifests += purged
-        return purged > 0
+        done.purged_manifests += purged[0]
+        return purged[1]
 
     async def _purge_repositories(self, done: Collected) -> bool:
         def work(tx: Transaction) -> bool | str | None:

@@ -256,7 +256,7 @@ async def list_waiting(db: Database, limit: int) -> list[tuple[int, RepositoryNa
     """Blobs that nothing refers to, by when their leases are over: (at, repository, digest, bytes)."""
     rows = await db.scan(
         """
-        SELECT l.until, r.name, b.digest, b.size FROM lease l
+        SELECT l.until, coalesce(r.deleted_name, r.name), b.digest, b.size FROM lease l
         JOIN repository r ON r.id = l.repository
         JOIN blob b ON b.digest = l.digest AND b.state = 'live'
         WHERE NOT EXISTS (SELECT 1 FROM manifest_reference WHERE target = l.digest)

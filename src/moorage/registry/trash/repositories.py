@@ -68,6 +68,9 @@ async def restore_repository(
         if rows.find_repository(tx, wanted) is not None:
             raise NameTaken(name=wanted, taken_by="a repository of this name, made since")
         rows.take_from_trash(tx, repository_id, wanted)
+        if wanted != deleted.name:
+            # a token from before says nothing of what has this name now
+            record_deletion(tx, wanted)
         record(tx, restored_by, "repository.restore", wanted)
         return wanted
 

@@ -94,14 +94,14 @@ async def purge_deletion(db: Database, deletion_id: int, purged_by: Actor) -> No
     await db.write(work)
 
 
-def purge_due(tx: Transaction, now: int, lease_ms: int, limit: int) -> int:
-    """Remove for good at most about `limit` manifests whose time in the trash is over; how many.
+def purge_due(tx: Transaction, now: int, lease_ms: int, limit: int) -> tuple[int, bool]:
+    """Remove for good at most `limit` manifests whose time in the trash is over: how many, and if to go on.
 
     What they refer to is leased: a client may have been told just now that it is here. From the first
     of them on a deletion cannot be restored.
     """
-    purged = 0
-    for deletion_id in rows.list_due(tx, now, limit):
+    purged, due = 0, rows.list_due(tx, now, limit)
+    for deletion_id in due:
         rows.make_due(tx, deletion_id)
         trashed.keep_with_parents(tx, deletion_id)
         members = trashed.list_in_deletion(tx, deletion_id, limit - purged)
@@ -111,4 +111,4 @@ def purge_due(tx: Transaction, now: int, lease_ms: int, limit: int) -> int:
         if purged >= limit:
             break
         rows.delete(tx, deletion_id)
-    return purged
+    return purged, bool(due)
