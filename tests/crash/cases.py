@@ -13,14 +13,8 @@ from moorage.app import StartRefused
 from moorage.databases import sqlite
 from moorage.databases.migrating import Migration, migrations
 from moorage.errors import RegistryError
-from moorage.registry.blobs.rows import LEASE_MS
-from moorage.storage.adopting import Adopter
-from moorage.storage.distribution import DistributionTree
-from moorage.transfer.takeover.bringing import Takeover
-from moorage.transfer.takeover.source import SourceRefused
 from tests.crash.content import (
     DOOMED,
-    FOREIGN,
     HEALED,
     KIB,
     LAYER_BYTES,
@@ -38,15 +32,13 @@ from tests.crash.content import (
     digest_of,
 )
 from tests.crash.inprocess import Answer, LocalRegistry, prepare
-from tests.transfer.trees import Tree
 
 PIECE_BYTES = 8 * KIB
 UNKNOWN = 404
 START_REFUSED = 503
 START_FAILED = 599
 """As a status: it ended with a sentence for an operator; with a traceback."""
-IMPORT_REFUSED = 507
-FRESH, OLDER, FOLDER = "fresh/data", "older", "folder"
+FRESH, OLDER = "fresh/data", "older"
 """Folders of registries of their own, below the open one: not there yet; of the last version; another's."""
 MIGRATIONS = migrations()
 NEXT_MIGRATION = Migration(
@@ -228,25 +220,6 @@ class Client:
             raise
         self._report(Report("ACK", effect, self.attempt))
 
-    async def take_over(self, folder: Path, effects: Sequence[Effect]) -> None:
-        """Do what `moorage import distribution` does. Raises Refused."""
-        for effect in effects:
-            self._report(Report("ASK", effect, self.attempt))
-        registry = self.registry
-        adopter = Adopter(registry.store)
-        try:
-            source = DistributionTree(folder)
-            takeover = Takeover(registry.db, registry.store, adopter, source, registry.disk, LEASE_MS)
-            found = await takeover.run("*", is_dry=False)
-        except (RegistryError, SourceRefused) as refusal:
-            self._report(Report("NAK", effects[-1], self.attempt, IMPORT_REFUSED))
-            raise Refused(effects[-1], Answer(IMPORT_REFUSED, body=str(refusal).encode())) from refusal
-        if found.skipped:
-            self._report(Report("NAK", effects[-1], self.attempt, IMPORT_REFUSED))
-            raise Refused(effects[-1], Answer(IMPORT_REFUSED, body=str(found.skipped).encode()))
-        for effect in effects:
-            self._report(Report("ACK", effect, self.attempt))
-
     async def push_manifest(self, image: Image, tag: str) -> None:
         effect = Effect("tag", digest=image.digest, tag=tag)
         headers = {"Content-Type": MANIFEST}
@@ -307,13 +280,6 @@ async def delete_everything(client: Client) -> None:
     await client.delete(Effect("unupload", upload=RESUMED_UPLOAD))
 
 
-async def import_folder(client: Client) -> None:
-    """What another registry's folder has: known to be here when the import says so, not before."""
-    effects = [Effect("blob", digest=digest_of(blob)) for blob in FOREIGN.blobs]
-    effects.append(Effect("tag", digest=FOREIGN.digest, tag="imported"))
-    await client.take_over(client.registry.data / FOLDER, effects)
-
-
 async def start_first(client: Client) -> None:
     client.start(client.registry.data / FRESH)
 
@@ -333,7 +299,6 @@ CASES: dict[str, Callable[[Client], Awaitable[None]]] = {
     "mount": mount_blob,
     "manifest": push_tagged_manifest,
     "delete": delete_everything,
-    "import": import_folder,
     "start": start_first,
     "migrate": start_newer,
 }
@@ -361,10 +326,6 @@ async def fill(data: Path) -> None:
         await _damage(registry, digest_of(HEALED))
         await _begin_resumed(registry)
     _name_resumed(data)
-    tree = Tree(data / FOLDER)
-    for blob in FOREIGN.blobs:
-        tree.add_blob(REPOSITORY, blob)
-    tree.add_manifest(REPOSITORY, FOREIGN.manifest, "imported")
     shutil.copytree(data, data.with_name("older"))
     data.with_name("older").rename(data / OLDER)
 

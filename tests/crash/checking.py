@@ -33,7 +33,6 @@ from tests.crash.content import (
     DOOMED,
     EVERY_BLOB,
     EVERY_MANIFEST,
-    FOREIGN,
     LOOSE,
     NEW,
     OLD,
@@ -59,13 +58,11 @@ class Expected:
             "latest": {OLD.digest},
             "stable": {OLD.digest},
             "doomed": {DOOMED.digest},
-            "imported": {None},
         }
         self.manifests = {
             OLD.digest: {True},
             NEW.digest: {False},
             DOOMED.digest: {True},
-            FOREIGN.digest: {False},
         }
         self.uploads = {(REPOSITORY, RESUMED_UPLOAD): RESUMED_AT}
         """The bytes that are acknowledged, by repository and upload."""

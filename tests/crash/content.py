@@ -51,7 +51,7 @@ def _descriptor(media_type: str, content: bytes) -> dict[str, object]:
     return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}
 
 
-OLD, NEW, DOOMED, FOREIGN = Image("old"), Image("new"), Image("doomed"), Image("foreign")
+OLD, NEW, DOOMED = Image("old"), Image("new"), Image("doomed")
 LOOSE = make_bytes("loose", 5000)
 """In the registry, and no manifest names it."""
 LAYER_BYTES = make_bytes("layer", 72 * KIB)
@@ -91,7 +91,6 @@ EVERY_BLOB = {
         *OLD.blobs,
         *NEW.blobs,
         *DOOMED.blobs,
-        *FOREIGN.blobs,
         LOOSE,
         LAYER_BYTES,
         RESUMED,
@@ -100,4 +99,4 @@ EVERY_BLOB = {
         DELETING,
     )
 }
-EVERY_MANIFEST = {image.digest: image.manifest for image in (OLD, NEW, DOOMED, FOREIGN)}
+EVERY_MANIFEST = {image.digest: image.manifest for image in (OLD, NEW, DOOMED)}
