@@ -112,7 +112,7 @@ def test_unknown_section_is_named_with_file_line_and_nearest(path: Path) -> None
 def test_key_with_no_near_one_is_named_with_all_there_are(path: Path) -> None:
     (found,) = problems(path, "[delete]\nqqqq = 1\n")
 
-    assert found == "moorage.toml:2: no setting delete.qqqq; there are enabled"
+    assert found == "moorage.toml:2: no setting delete.qqqq; there are enabled, needed, grace, delay"
 
 
 def test_unknown_variable_is_named_with_the_nearest() -> None:

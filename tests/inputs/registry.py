@@ -62,6 +62,10 @@ def encode(document: object) -> bytes:
     return json.dumps(document).encode()
 
 
+BY_ITSELF = frozenset({"job", "job_schedule", "pull", "pull_counting", "store_state"})
+"""Tables that a registry writes to now and then whatever is sent to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """What the registry holds: how many rows of each table, and its files that are not empty."""
@@ -136,6 +140,7 @@ class Registry:
             rows = {
                 str(table): int(str(connection.execute(f'SELECT count(*) FROM "{table}"').get))
                 for (table,) in tables
+                if table not in BY_ITSELF
             }
         finally:
             connection.close()
@@ -146,7 +151,7 @@ class Registry:
         for path in sorted(root.rglob("*")):
             with contextlib.suppress(FileNotFoundError):
                 size = path.stat().st_size
-                if path.is_file() and size and not path.name.startswith("moorage.db"):
+                if path.is_file() and size and not path.name.startswith("moorage."):
                     yield str(path.relative_to(root)), size
 
     def workers(self) -> list[int]:
