@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -160,3 +161,27 @@ def test_moment_is_a_time_or_so_long_ago() -> None:
     for text in ("2h ago", "2h"):
         ago = datetime.now(UTC) - datetime.fromisoformat(str(read_moment(text)))
         assert timedelta(hours=2) <= ago < timedelta(hours=2, minutes=1)
+
+
+@pytest.mark.parametrize("text", ["2026-11-27 04:41:23Z", "2026-11-27T04:41:23"])
+def test_moment_in_whole_seconds_ends_with_its_second(text: str) -> None:
+    assert read_moment(text, is_end=True) == "2026-11-27T04:41:23.999+00:00"
+
+
+def test_moment_with_a_fraction_is_taken_as_it_is() -> None:
+    assert read_moment("2026-11-27 04:41:23.250Z", is_end=True) == "2026-11-27T04:41:23.250+00:00"
+
+
+def test_tag_goes_back_to_where_a_time_copied_from_the_history_says(folder: Path, pusher: Pusher) -> None:
+    first = pusher.push("team/copied", "latest")
+    moorage("tags", "delete", "team/copied:latest", "--data", folder).check()
+    time.sleep(1)
+    moorage("tags", "restore", "team/copied:latest", "--to", first, "--data", folder).check()
+    time.sleep(1)
+    moorage("tags", "delete", "team/copied:latest", "--data", folder).check()
+    line = moorage("tags", "history", "team/copied:latest", "--data", folder).check().out.splitlines()[2]
+    at = " ".join(line.split()[:2])
+
+    said = moorage("tags", "restore", "team/copied:latest", "--at", at, "--data", folder).check().out
+
+    assert said == f"team/copied:latest points to {first}.\n"

@@ -166,7 +166,7 @@ def restore(
     if (at is None) == (to is None):
         raise typer.BadParameter("give either --at or --to")
     repository, tag = read_tag(name)
-    body = {"tag": tag, "at": read_moment(at), "to": to}
+    body = {"tag": tag, "at": read_moment(at, is_end=True), "to": to}
     done = session.client.post("history", *repository.split("/"), body=body)
     also = f" With it came back {', '.join(done['also'])}." if done["also"] else ""
     session.show.done(f"{name} points to {done['digest']}.{also}", done)
