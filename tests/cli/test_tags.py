@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from moorage.cli.manage.client import Client, Unreachable
+from moorage.cli.manage.digests import find_digest
 from moorage.cli.manage.words import read_moment
 from tests.cli.commands import PASSWORD, moorage
 from tests.content import OCI_MANIFEST, digest_of, encode, image, some_bytes
@@ -185,3 +187,40 @@ def test_tag_goes_back_to_where_a_time_copied_from_the_history_says(folder: Path
     said = moorage("tags", "restore", "team/copied:latest", "--at", at, "--data", folder).check().out
 
     assert said == f"team/copied:latest points to {first}.\n"
+
+
+def test_digest_may_be_given_as_the_history_shows_it(folder: Path, pusher: Pusher) -> None:
+    first = pusher.push("team/short", "latest")
+    second = pusher.push("team/short", "latest")
+    local = ("--data", folder)
+
+    said = moorage("tags", "restore", "team/short:latest", "--to", first[:19], *local).check().out
+    moorage("verify", f"team/short@{second[:19]}", *local).check()
+    deleted = moorage("delete", f"team/short@{second[:19]}", *local).check().out
+    back = moorage("tags", "restore", "team/short:back", "--to", second[:19], *local).check().out
+
+    assert said == f"team/short:latest points to {first}.\n"
+    assert deleted.startswith(f"team/short@{second} is in the trash")
+    assert back == f"team/short:back points to {second}.\n"
+
+
+def test_beginning_of_no_digest_is_refused_in_words(folder: Path, pusher: Pusher) -> None:
+    pusher.push("team/unknown", "latest")
+
+    said = moorage("tags", "restore", "team/unknown:latest", "--to", "sha256:" + "0" * 12, "--data", folder)
+
+    assert "no tag or deletion in team/unknown names sha256:000000000000...: give the whole" in said.refusal
+
+
+def test_beginning_of_two_digests_is_refused_with_both() -> None:
+    digests = [f"sha256:{'a' * 12}{number:052}" for number in (1, 2)]
+
+    def send(_method: str, target: str, _body: bytes | None) -> tuple[int, bytes]:
+        items = [{"from_digest": None, "to_digest": each} for each in digests] if "history" in target else []
+        return 200, json.dumps({"items": items, "next": None}).encode()
+
+    with pytest.raises(Unreachable) as refusal:
+        find_digest(Client(send), "team/app", digests[0][:19])
+
+    assert str(refusal.value) == f"{digests[0][:19]} may be any of {', '.join(digests)}: give more of it"
+    assert find_digest(Client(send), "team/app", digests[0][:-1] + "2") == digests[1]
