@@ -224,3 +224,11 @@ def test_beginning_of_two_digests_is_refused_with_both() -> None:
 
     assert str(refusal.value) == f"{digests[0][:19]} may be any of {', '.join(digests)}: give more of it"
     assert find_digest(Client(send), "team/app", digests[0][:-1] + "2") == digests[1]
+
+
+def test_history_of_a_tag_that_never_was_is_refused_in_words(folder: Path, pusher: Pusher) -> None:
+    pusher.push("team/never", "latest")
+
+    said = moorage("tags", "history", "team/never:other", "--data", folder).refusal
+
+    assert said == "moorage: there is no tag team/never:other, and never was\n"

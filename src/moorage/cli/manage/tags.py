@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moorage.cli.manage.client import Client, Fact
+from moorage.cli.manage.client import Client, Fact, Unreachable
 from moorage.cli.manage.digests import find_digest
 from moorage.cli.manage.session import Session, managing
 from moorage.cli.manage.showing import shown_bytes
@@ -137,6 +137,8 @@ def history(
     """Show who moved a tag, or a repository's tags, when and from where to where; the newest first."""
     repository, tag = read_tag(name) if ":" in name else (name, None)
     found, has_more = _take(session.client, count, ("history", *repository.split("/")), tag=tag)
+    if tag is not None and not found:
+        raise Unreachable(f"there is no tag {name}, and never was")
     if not session.show.as_json:
         found = [_event(each) for each in found]
     session.show.table(found, _EVENT_COLUMNS, f"No tag of {name} ever moved.")
