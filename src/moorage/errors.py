@@ -35,6 +35,10 @@ SHOWN_MAX = 1_000
 """Missing digests that one reply names."""
 
 
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 class RegistryError(Exception):
     """A refusal with a status, a code from the specification's table and a sentence for a person."""
 
@@ -47,7 +51,8 @@ class RegistryError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        return f"{self.message}: {self.detail}" if self.detail else self.message
+        told = ", ".join(f"{name}: {_shown(value)}" for name, value in self.detail.items())
+        return f"{self.message} ({told})" if told else self.message
 
     @property
     def entries(self) -> list[dict[str, object]]:

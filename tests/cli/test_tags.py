@@ -3,12 +3,15 @@
 import base64
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from moorage.cli.manage.client import Client, Unreachable
+from moorage.cli.manage.digests import find_digest
 from moorage.cli.manage.words import read_moment
 from tests.cli.commands import PASSWORD, moorage
 from tests.content import OCI_MANIFEST, digest_of, encode, image, some_bytes
@@ -160,3 +163,72 @@ def test_moment_is_a_time_or_so_long_ago() -> None:
     for text in ("2h ago", "2h"):
         ago = datetime.now(UTC) - datetime.fromisoformat(str(read_moment(text)))
         assert timedelta(hours=2) <= ago < timedelta(hours=2, minutes=1)
+
+
+@pytest.mark.parametrize("text", ["2026-11-27 04:41:23Z", "2026-11-27T04:41:23"])
+def test_moment_in_whole_seconds_ends_with_its_second(text: str) -> None:
+    assert read_moment(text, is_end=True) == "2026-11-27T04:41:23.999+00:00"
+
+
+def test_moment_with_a_fraction_is_taken_as_it_is() -> None:
+    assert read_moment("2026-11-27 04:41:23.250Z", is_end=True) == "2026-11-27T04:41:23.250+00:00"
+
+
+def test_tag_goes_back_to_where_a_time_copied_from_the_history_says(folder: Path, pusher: Pusher) -> None:
+    first = pusher.push("team/copied", "latest")
+    moorage("tags", "delete", "team/copied:latest", "--data", folder).check()
+    time.sleep(1)
+    moorage("tags", "restore", "team/copied:latest", "--to", first, "--data", folder).check()
+    time.sleep(1)
+    moorage("tags", "delete", "team/copied:latest", "--data", folder).check()
+    line = moorage("tags", "history", "team/copied:latest", "--data", folder).check().out.splitlines()[2]
+    at = " ".join(line.split()[:2])
+
+    said = moorage("tags", "restore", "team/copied:latest", "--at", at, "--data", folder).check().out
+
+    assert said == f"team/copied:latest points to {first}.\n"
+
+
+def test_digest_may_be_given_as_the_history_shows_it(folder: Path, pusher: Pusher) -> None:
+    first = pusher.push("team/short", "latest")
+    second = pusher.push("team/short", "latest")
+    local = ("--data", folder)
+
+    said = moorage("tags", "restore", "team/short:latest", "--to", first[:19], *local).check().out
+    moorage("verify", f"team/short@{second[:19]}", *local).check()
+    deleted = moorage("delete", f"team/short@{second[:19]}", *local).check().out
+    back = moorage("tags", "restore", "team/short:back", "--to", second[:19], *local).check().out
+
+    assert said == f"team/short:latest points to {first}.\n"
+    assert deleted.startswith(f"team/short@{second} is in the trash")
+    assert back == f"team/short:back points to {second}.\n"
+
+
+def test_beginning_of_no_digest_is_refused_in_words(folder: Path, pusher: Pusher) -> None:
+    pusher.push("team/unknown", "latest")
+
+    said = moorage("tags", "restore", "team/unknown:latest", "--to", "sha256:" + "0" * 12, "--data", folder)
+
+    assert "no tag or deletion in team/unknown names sha256:000000000000...: give the whole" in said.refusal
+
+
+def test_beginning_of_two_digests_is_refused_with_both() -> None:
+    digests = [f"sha256:{'a' * 12}{number:052}" for number in (1, 2)]
+
+    def send(_method: str, target: str, _body: bytes | None) -> tuple[int, bytes]:
+        items = [{"from_digest": None, "to_digest": each} for each in digests] if "history" in target else []
+        return 200, json.dumps({"items": items, "next": None}).encode()
+
+    with pytest.raises(Unreachable) as refusal:
+        find_digest(Client(send), "team/app", digests[0][:19])
+
+    assert str(refusal.value) == f"{digests[0][:19]} may be any of {', '.join(digests)}: give more of it"
+    assert find_digest(Client(send), "team/app", digests[0][:-1] + "2") == digests[1]
+
+
+def test_history_of_a_tag_that_never_was_is_refused_in_words(folder: Path, pusher: Pusher) -> None:
+    pusher.push("team/never", "latest")
+
+    said = moorage("tags", "history", "team/never:other", "--data", folder).refusal
+
+    assert said == "moorage: there is no tag team/never:other, and never was\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from tests.cli.commands import moorage
 from tests.registry.audit import audit
 from tests.registry.in_process import InProcess
 from tests.transfer.taking import kept, take_over, told
@@ -402,3 +403,11 @@ def test_an_index_may_list_blobs(tree: Tree, data: Path, registry: InProcess) ->
     assert told(report) == []
     assert pull(registry, "cache") == (200, tree.data(index).read_bytes())
     assert registry.send("GET", f"/v2/{REPOSITORY}/blobs/{layer}").body == b"cached" * 99
+
+
+def test_a_pattern_that_names_nothing_there_is_refused_in_words(tree: Tree, data: Path) -> None:
+    ran = moorage(
+        "import", "distribution", tree.folder, "--repository", "absent/*", "--data", data, "--dry-run"
+    )
+
+    assert f"no repository in {tree.folder} is named by 'absent/*'" in ran.refusal

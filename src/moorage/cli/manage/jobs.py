@@ -51,11 +51,13 @@ def show(
     *,
     is_followed: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it has ended.")] = False,
 ) -> None:
-    """Show a job: what it is to do, how far it is, what came of it."""
+    """Show a job: what it is to do, how far it is, what came of it. Followed, exit 1 unless it was done."""
     found = session.client.get("jobs", str(job))
     if is_followed:
         found = follow(session, found)
     session.show.facts(found if session.show.as_json else {**found, "progress": how_much(found)})
+    if is_followed and found["state"] != "done":
+        raise typer.Exit(1)
 
 
 @app.command()

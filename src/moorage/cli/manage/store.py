@@ -5,6 +5,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from moorage.cli.manage.client import Fact
+from moorage.cli.manage.digests import find_digest
 from moorage.cli.manage.following import finish
 from moorage.cli.manage.session import Session, managing
 from moorage.cli.manage.showing import shown
@@ -139,6 +140,8 @@ def verify(
 ) -> None:
     """Read one image again, end to end: its index, manifests, configs and layers. Exit 1 for any fault."""
     repository, reference = _divide(image)
+    if reference is not None and "@" in image:
+        reference = find_digest(session.client, repository, reference)
     job = session.client.post("verify", body={"repository": repository, "reference": reference})
     found = finish(session, job)
     if session.show.as_json:

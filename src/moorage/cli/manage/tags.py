@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from moorage.cli.manage.client import Client, Fact
+from moorage.cli.manage.client import Client, Fact, Unreachable
+from moorage.cli.manage.digests import find_digest
 from moorage.cli.manage.session import Session, managing
 from moorage.cli.manage.showing import shown_bytes
 from moorage.cli.manage.trash import delete_image
@@ -136,6 +137,8 @@ def history(
     """Show who moved a tag, or a repository's tags, when and from where to where; the newest first."""
     repository, tag = read_tag(name) if ":" in name else (name, None)
     found, has_more = _take(session.client, count, ("history", *repository.split("/")), tag=tag)
+    if tag is not None and not found:
+        raise Unreachable(f"there is no tag {name}, and never was")
     if not session.show.as_json:
         found = [_event(each) for each in found]
     session.show.table(found, _EVENT_COLUMNS, f"No tag of {name} ever moved.")
@@ -160,13 +163,18 @@ def restore(
             "--at", help="To where it pointed then: '2h ago', 7d, 2026-01-31T08:00:00Z.", show_default=False
         ),
     ] = None,
-    to: Annotated[str | None, typer.Option("--to", help="To this digest.", show_default=False)] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="To this digest, or what `history` shows of it.", show_default=False),
+    ] = None,
 ) -> None:
     """Put a tag back to where it pointed, also out of the trash."""
     if (at is None) == (to is None):
         raise typer.BadParameter("give either --at or --to")
     repository, tag = read_tag(name)
-    body = {"tag": tag, "at": read_moment(at), "to": to}
+    if to is not None:
+        to = find_digest(session.client, repository, to)
+    body = {"tag": tag, "at": read_moment(at, is_end=True), "to": to}
     done = session.client.post("history", *repository.split("/"), body=body)
     also = f" With it came back {', '.join(done['also'])}." if done["also"] else ""
     session.show.done(f"{name} points to {done['digest']}.{also}", done)

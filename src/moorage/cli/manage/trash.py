@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from moorage.cli.manage.client import Fact, Unreachable
+from moorage.cli.manage.digests import find_digest
 from moorage.cli.manage.session import Session, managing
 from moorage.cli.manage.showing import shown, shown_bytes
 
@@ -52,6 +53,8 @@ def delete_image(session: Session, image: str) -> Fact:
     """
     repository, at, digest = image.partition("@")
     if at:
+        digest = find_digest(session.client, repository, digest)
+        image = f"{repository}@{digest}"
         reply = session.client.delete("manifests", *repository.split("/"), digest=digest)
         if not session.show.as_json:
             tags = f", with its tags {', '.join(reply['tags'])}" if reply["tags"] else ""

@@ -1,5 +1,6 @@
 """How people and places are written on the command line and in files."""
 
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -9,6 +10,8 @@ from moorage.config_file import read_duration
 
 NO_OWNER = "administrators"
 """As an owner: no one, so the administrators."""
+
+_FRACTION = re.compile(r"\d[.,]\d", re.ASCII)
 
 
 def read_receiver(text: str) -> str:
@@ -47,8 +50,11 @@ def read_tag(text: str) -> tuple[str, str]:
     return repository, tag
 
 
-def read_moment(text: str | None) -> str | None:
-    """A moment for the API: one that was given, or so long ago, as `2h`, `2h ago`."""
+def read_moment(text: str | None, *, is_end: bool = False) -> str | None:
+    """A moment for the API: one that was given, or so long ago, as `2h`, `2h ago`.
+
+    `is_end`: of a time in whole seconds, as lists show it, the end of its second.
+    """
     if text is None:
         return None
     with suppress(ValueError):
@@ -56,5 +62,7 @@ def read_moment(text: str | None) -> str | None:
         return (datetime.now(UTC) - duration).isoformat(timespec="milliseconds")
     with suppress(ValueError):
         at = datetime.fromisoformat(text)
+        if is_end and not _FRACTION.search(text):
+            at = at.replace(microsecond=999_000)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat(timespec="milliseconds")
     raise typer.BadParameter(f"{text!r}: want a time as 1h, 7d or 2026-01-31T08:00:00Z")

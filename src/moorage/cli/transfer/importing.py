@@ -64,13 +64,15 @@ def distribution(
     was moved or deleted here since stays as it is. Interrupted, run it again: it goes on.
     """
     from moorage.errors import PatternInvalid
-    from moorage.identity.access.patterns import check_pattern
+    from moorage.identity.access.patterns import check_pattern, is_match
     from moorage.storage.distribution import DistributionTree
     from moorage.transfer.takeover.source import SourceRefused
 
     try:
         source = DistributionTree(path)
         check_pattern(repository)
+        if repository != "*" and not any(is_match(repository, name) for name in source.list_repositories()):
+            refuse(f"no repository in {path} is named by {repository!r}")
     except SourceRefused as refusal:
         refuse(str(refusal))
     except PatternInvalid as refusal:
