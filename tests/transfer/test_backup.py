@@ -187,6 +187,39 @@ def test_damage_in_the_store_is_found_while_it_is_copied(
     assert audit(tmp_path / "new") == [f"I3: a link to a blob that is not live: {digest}"]
 
 
+def test_blob_that_was_withdrawn_before_is_named_as_missing_until_it_is_pushed_again(
+    server: ServerProcess, repository: Repository, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backups"
+    pushed = push_image(repository, "v1")
+    first = back_up(server, folder)
+    digest = digest_of(pushed.blobs[1])
+    (stored,) = (server.data_dir / "blobs").rglob(f"{digest[7:]}.*")
+    stored.unlink()
+    assert moorage("store", "check", "--data", server.data_dir).code == 1
+
+    answers = [
+        moorage("backup", folder, "--data", server.data_dir, "--keep", "2", "--json") for _ in range(2)
+    ]
+    told = moorage("backup", tmp_path / "other", "--data", server.data_dir)
+    restored = moorage("restore", tmp_path / "other", "--data", tmp_path / "new", "--json")
+
+    made = [json.loads(answer.out) for answer in answers]
+    assert [(answer.code, each["missing"]) for answer, each in zip(answers, made, strict=True)] == [
+        (1, [digest])
+    ] * 2
+    assert (made[1]["how"], made[1]["blobs"]) == ({"here": 1, "missing": 1}, 2)
+    listed = moorage("backup", folder, "--list", "--json").json()
+    assert [each["missing"] for each in listed] == [[digest], [digest]]
+    assert (told.code, f"✗ {digest} is lost in the registry itself" in told.err) == (1, True)
+    assert (restored.code, json.loads(restored.out)["missing"]) == (1, [digest])
+    # the good bytes that the first backup had stay, though its generation went
+    assert made[1]["removed_generations"] == [first["generation"]]
+    assert (folder / "blobs" / "sha256" / digest[7:9] / digest[7:]).read_bytes() == pushed.blobs[1]
+    repository.push_blob(pushed.blobs[1])
+    assert back_up(server, folder)["missing"] == []
+
+
 def test_damage_in_the_backup_is_found_by_verify_and_mended(
     server: ServerProcess, repository: Repository, tmp_path: Path
 ) -> None:

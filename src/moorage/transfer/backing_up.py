@@ -15,7 +15,7 @@ import structlog
 
 from moorage.clock import now_ms
 from moorage.database import Database
-from moorage.lifecycle.checking.rows import find_blob_row
+from moorage.lifecycle.checking.rows import BlobRow, find_blob_row, list_damaged_needed
 from moorage.lifecycle.progress import Progress
 from moorage.oci.digest import Digest
 from moorage.records.audit.rows import Actor, record
@@ -84,7 +84,8 @@ class Wanted:
 class BackedUp:
     """What was made. Bytes are of blobs: all that the generation names, and those brought just now.
 
-    `how` counts blobs by how they came; `missing` are those that the store itself has lost.
+    `how` counts blobs by how they came; `missing` are those that the store itself has lost,
+    just now or before: withdrawn, and still needed by an image.
     """
 
     generation: str
@@ -172,6 +173,7 @@ class _Making:
             while blobs := await list_live(snapshot, after, _BATCH):
                 await self._telling.until(self._bring_all(blobs, made))
                 after = blobs[-1].digest
+            withdrawn = await list_withdrawn(snapshot)
         finally:
             snapshot.close()
         await pause.prolong()
@@ -179,6 +181,7 @@ class _Making:
             raise BackupRefused(
                 "garbage was collected meanwhile: this process stood still for too long. Make it again."
             )
+        self._miss(withdrawn, made)
         for shard in self._written:
             await self._in_thread(sync_folder, shard)
         await self._in_thread(sync_folder, self._folder.shards)
@@ -203,6 +206,15 @@ class _Making:
             elif outcome != "here":
                 made.brought_blobs += 1
                 made.brought_bytes += blob.size
+
+    @staticmethod
+    def _miss(withdrawn: list[BlobRow], made: BackedUp) -> None:
+        """Count what was lost before as what is lost now is counted."""
+        for blob in withdrawn:
+            made.blobs += 1
+            made.bytes += blob.size
+            made.how["missing"] = made.how.get("missing", 0) + 1
+            made.missing.append(blob.digest)
 
     async def _bring(self, blob: Blob) -> Outcome:
         """One blob. A push may have replaced its file since the rows were copied."""
@@ -270,6 +282,14 @@ class _Making:
 
     async def _in_thread(self, function: Callable[[*Args], T], *arguments: *Args) -> T:
         return await in_thread(self._threads, function, *arguments)
+
+
+async def list_withdrawn(snapshot: Database) -> list[BlobRow]:
+    """The blobs that were taken out of service, not pushed again, and are needed by an image."""
+    found: list[BlobRow] = []
+    while some := await list_damaged_needed(snapshot, found[-1].digest if found else "", _BATCH):
+        found += some
+    return found
 
 
 def sha256_of(path: Path) -> str:

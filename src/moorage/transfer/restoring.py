@@ -22,7 +22,7 @@ from moorage.registry.blobs.rows import Blob, get_total, list_live
 from moorage.registry.blobs.store import BlobDamaged
 from moorage.threads import in_thread
 from moorage.transfer import rows
-from moorage.transfer.backing_up import THREADS, sha256_of
+from moorage.transfer.backing_up import THREADS, list_withdrawn, sha256_of
 from moorage.transfer.backup_folder import BackupFolder, BackupRefused, sync_file, sync_folder, write_synced
 from moorage.transfer.copying import PIECE_BYTES, bring_verified
 from moorage.transfer.telling import Telling
@@ -131,6 +131,7 @@ class _Restoring:
         await self._in_thread(self._databases.prepare, part)
         db = self._databases.open(part)
         try:
+            restored.missing = [blob.digest for blob in await list_withdrawn(db)]
             lost = await self._bring_blobs(db, restored)
             await db.write(rows.settle_restored)
             for start in range(0, len(lost), _BATCH):

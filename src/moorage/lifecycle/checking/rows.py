@@ -109,6 +109,17 @@ async def list_damaged(db: Database, after: str, limit: int) -> list[Digest]:
     return [Digest(row[0]) for row in found]
 
 
+async def list_damaged_needed(db: Database, after: str, limit: int) -> list[BlobRow]:
+    """At most `limit` of them that a manifest refers to, also one in the trash, in order."""
+    found = await db.all(
+        "SELECT digest, size, generation, state FROM blob WHERE state = 'damaged' AND state <> 'live'"
+        " AND digest > ? AND EXISTS (SELECT 1 FROM manifest_reference WHERE target = blob.digest)"
+        " ORDER BY digest LIMIT ?",
+        (after, limit),
+    )
+    return [BlobRow(*row) for row in found]
+
+
 async def count_damaged(db: Database) -> int:
     """How many they are."""
     row = await db.one("SELECT count(*) FROM blob WHERE state = 'damaged' AND state <> 'live'")
