@@ -90,6 +90,24 @@ def test_scrub_run_now_reads_everything(own: ServerProcess, layer: bytes, where:
     assert (status["is_under_way"], status["damaged"], status["total_blobs"]) == (False, 1, 1)
 
 
+def test_what_was_damaged_before_is_told_until_it_is_pushed_again(own: ServerProcess, layer: bytes) -> None:
+    where = ("--data", own.data_dir)
+    moorage("store", "check", *where).check()
+    flip(file_of(own, layer))
+    first = moorage("scrub", "run", "--now", *where)
+    second = moorage("scrub", "run", "--now", *where)
+    status = moorage("store", "status", *where)
+    Repository(Client(own.port), "team/app").push_blob(layer)
+    third = moorage("scrub", "run", "--now", *where).check()
+
+    assert (first.code, "damaged before" in first.out) == (1, False)
+    assert second.code == 1
+    assert "read, 0 damaged\n✗ 1 damaged before, not pushed again yet: moorage store damaged" in second.out
+    assert "✗ 1 blobs are damaged since that check" in status.out
+    assert "✓" not in status.out
+    assert "damaged before" not in third.out
+
+
 @pytest.mark.parametrize("image", ["team/app:v1", "team/app"])
 def test_verify_reads_an_image_end_to_end(
     own: ServerProcess, layer: bytes, where: tuple[object, ...], image: str

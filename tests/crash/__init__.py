@@ -1,4 +1,4 @@
-"""What a crash may leave: every file-system call of a push and a deletion is killed, filled and failed.
+"""What a crash may leave: each file-system call of a push, a deletion and more is killed, filled and failed.
 
     python -m tests.crash [CASE ...]
 

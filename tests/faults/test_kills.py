@@ -30,6 +30,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         pytest.param("chunks", id="F1 blob"),
         pytest.param("manifest", id="F2 manifest"),
         pytest.param("delete", id="F3 deletions"),
+        pytest.param("collect", id="F4 collection of garbage"),
         pytest.param("migrate", id="F5 migration"),
     ],
 )

@@ -18,7 +18,7 @@ def find_digest(client: Client, repository: str, text: str) -> str:
     events = client.items("history", *repository.split("/"))
     known = {event[key] for event in events for key in ("from_digest", "to_digest")}
     known |= {deletion["digest"] for deletion in client.items("trash", repository=repository)}
-    found = sorted(digest for digest in known if digest is not None and digest.startswith(text))
+    found = sorted(str(digest) for digest in known if digest is not None and digest.startswith(text))
     if not found:
         raise Unreachable(f"no tag or deletion in {repository} names {text}...: give the whole digest")
     if len(found) > 1:

@@ -44,7 +44,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _tell_report(report: Fact) -> None:
+def _tell_report(report: Fact, damaged: int = 0) -> None:
     typer.echo(
         f"{report['blobs']:,} blobs of {amount(report['bytes'])} in {report['files']:,} files,"
         f" {report['manifests']:,} manifests"
@@ -55,7 +55,9 @@ def _tell_report(report: Fact) -> None:
         for finding in [each for each in report["findings"] if each["kind"] == kind]:
             images = f"  needed by {shown(finding['images'])}" if finding["images"] else ""
             typer.echo(f"    {shown(finding['target'])}{images}")
-    if not report["counts"]:
+    if damaged and not report["counts"]:
+        typer.echo(f"✗ {damaged:,} blobs are damaged since that check: moorage store damaged")
+    elif not report["counts"]:
         typer.echo("✓ rows and files belong together")
     if report["mistrusted"]:
         typer.echo(f"✗ the store is mistrusted: {report['mistrusted']}.")
@@ -73,7 +75,7 @@ def status(session: Session) -> None:
     report = found.pop("report")
     session.show.facts(found)
     if report is not None:
-        _tell_report({**report, "mistrusted": None})
+        _tell_report({**report, "mistrusted": None}, damaged=found["damaged_blobs"])
 
 
 @app.command()
@@ -100,8 +102,12 @@ def run_scrub(
         bool, typer.Option("--now", help="Everything from the beginning, as fast as the disk can.")
     ] = False,
 ) -> None:
-    """Go on with the round under way or begin the next, and follow it. Exit 1 when something is damaged."""
+    """Go on with the round under way or begin the next, and follow it.
+
+    Exit 1 when something is damaged, be it since before.
+    """
     result = finish(session, session.client.post("scrub", body={"now": is_now}))
+    before = result.get("damaged_before", 0)
     if session.show.as_json:
         session.show.json(result)
     else:
@@ -111,9 +117,11 @@ def run_scrub(
         )
         for each in result["found"]:
             typer.echo(f"✗ {each['target']}: {each['finding']}")
+        if before:
+            typer.echo(f"✗ {before:,} damaged before, not pushed again yet: moorage store damaged")
         if result["damaged"]:
             typer.echo("  Which images to push again: moorage store damaged")
-    if result["damaged"]:
+    if result["damaged"] or before:
         raise typer.Exit(1)
 
 

@@ -11,6 +11,7 @@ from moorage.clock import now_ms
 from moorage.config import ScrubSettings
 from moorage.database import Database, Transaction
 from moorage.errors import StorageFailed
+from moorage.lifecycle.checking.rows import count_damaged
 from moorage.lifecycle.progress import Progress
 from moorage.lifecycle.scrubbing import rows
 from moorage.lifecycle.scrubbing.reading import BlobReader, Finding, idle_thread
@@ -93,6 +94,7 @@ class _Running:
         self._total_bytes = 0
         self._absent: list[tuple[Blob, Finding]] = []
         self._found: list[dict[str, str]] = []
+        self._withdrawn = 0
 
     async def run(self) -> dict[str, Any]:
         """Raises _Replaced, StorageFailed, and what telling of it raises."""
@@ -120,6 +122,7 @@ class _Running:
             "bytes": done.bytes,
             "manifests": done.manifests,
             "damaged": done.damaged,
+            "damaged_before": max(0, await count_damaged(self._db) - self._withdrawn),
             "found": self._found[:_SHOWN_MAX],
         }
 
@@ -152,6 +155,7 @@ class _Running:
 
     async def _withdraw(self, blob: Blob, finding: Finding) -> None:
         if await withdraw(self._db, self._store, blob, finding):
+            self._withdrawn += 1
             self._note(blob.digest, finding)
 
     def _note(self, target: str, finding: str) -> None:
