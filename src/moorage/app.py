@@ -381,9 +381,11 @@ def prepare(settings: Settings) -> int:
         ) from error
     except RegistryError as refusal:
         raise StartRefused(f"cannot use the data folder {data}: {refusal}. Look at its disk.") from refusal
+    is_worked_on = False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if has_worker(data):
+        is_worked_on = has_worker(data)
+        if is_worked_on:
             # the schema stays as it is under what runs on it
             sqlite.check(settings.storage.database)
         sqlite.prepare(settings.storage.database)
@@ -394,6 +396,11 @@ def prepare(settings: Settings) -> int:
         ) from error
     except sqlite.DatabaseRefused as refusal:
         os.close(lock)
-        also = " A job worker runs on the folder: stop that before." if has_worker(data) else ""
+        also = " A job worker runs on the folder: stop that before." if is_worked_on else ""
         raise StartRefused(f"{refusal}{also}") from refusal
+    except OSError as error:
+        os.close(lock)
+        raise StartRefused(
+            f"cannot use the data folder {data}: {error.strerror}. Look at its disk."
+        ) from error
     return lock
