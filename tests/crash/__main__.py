@@ -14,7 +14,7 @@ from tests.crash.linting import lint
 from tests.crash.planted import PLANTED
 from tests.crash.playing import fill_apart
 from tests.crash.power import cut_power
-from tests.crash.sweep import FAULTS, HANDLES, KILL, Recording, Workshop, recorded, sweep
+from tests.crash.sweep import FAULTS, HANDLES, KILL, Recording, Workshop, find_quick_folder, recorded, sweep
 from tests.crash.tracing import TracerError
 
 CANNOT_RUN = 2
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("The crash suite needs strace; on Debian: apt-get install strace", file=sys.stderr)
         return CANNOT_RUN
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="moorage-crash-") as folder:
+    with tempfile.TemporaryDirectory(prefix="moorage-crash-", dir=find_quick_folder()) as folder:
         try:
             problems = run_suite(Path(folder), chosen)
         except TracerError as error:

@@ -1,6 +1,6 @@
 """Parts of the crash suite for every run of the tests; `make crash` has every case and every fault."""
 
-import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from tests.crash.linting import lint
 from tests.crash.planted import PLANTED
 from tests.crash.playing import fill_apart
 from tests.crash.power import cut_power
-from tests.crash.sweep import KILL, Workshop, recorded, sweep
+from tests.crash.sweep import KILL, Workshop, find_quick_folder, recorded, sweep
 from tests.faults.means import require
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+def workshop() -> Iterator[Workshop]:
     require("strace", "strace")
-    folder = tmp_path_factory.mktemp("crash")
-    fill_apart(folder / "template")
-    yield Workshop(folder, folder / "template")
-    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="moorage-crash-", dir=find_quick_folder()) as name:
+        folder = Path(name)
+        fill_apart(folder / "template")
+        yield Workshop(folder, folder / "template")
 
 
 @pytest.mark.parametrize(
