@@ -54,7 +54,7 @@ from tests.registry.pushing import CLIENT
 from tests.spec.client import Reply
 
 EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "200"))
-STEPS = 25
+STEPS = 30
 
 
 class Content(bytes):
