@@ -53,8 +53,8 @@ from tests.registry.model import Held, Model, OpenUpload, pointers
 from tests.registry.pushing import CLIENT
 from tests.spec.client import Reply
 
-EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "200"))
-STEPS = 30
+EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "60"))
+STEPS = 25
 
 
 class Content(bytes):
