@@ -53,7 +53,7 @@ from tests.registry.model import Held, Model, OpenUpload, pointers
 from tests.registry.pushing import CLIENT
 from tests.spec.client import Reply
 
-EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "60"))
 STEPS = 25
 
 
