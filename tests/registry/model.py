@@ -118,6 +118,12 @@ class Held:
         self.trash.clear()
         self.blobs = {digest: content for digest, content in self.blobs.items() if self.is_needed(digest)}
 
+    def end_leases(self) -> None:
+        """All leases are over; what is in the trash has its time yet, and keeps what it refers to."""
+        trashed = [document for each in self.trash for document in each.manifests.values()]
+        kept = {digest for document in [*self.manifests.values(), *trashed] for digest in pointers(document)}
+        self.blobs = {digest: content for digest, content in self.blobs.items() if digest in kept}
+
     def _is_loose(self, digest: str) -> bool:
         subject = self.manifests[digest].get("subject", {}).get("digest")
         return (
@@ -180,6 +186,11 @@ class Model:
         self.deleted.clear()
         for held in self.repositories.values():
             held.collect()
+
+    def end_leases(self) -> None:
+        """All leases are over, and nothing in the trash is."""
+        for held in [*self.repositories.values(), *(held for _, held in self.deleted)]:
+            held.end_leases()
 
     def age(self, now_ns: int) -> None:
         """The clock moved."""

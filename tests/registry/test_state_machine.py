@@ -195,14 +195,15 @@ class RegistryMachine(RuleBasedStateMachine):
         )
 
         assert mounted.status in ({201, 202} if was_there else {202})
-        assert deleted.status == (202 if was_there else 404)
+        is_needed = was_there and self.held(source).is_needed(digest)
+        assert deleted.status == (409 if is_needed else 202 if was_there else 404)
         if mounted.status == 201:
             self.held(to).add_blob(content)
         if source == to and was_there:
             # either may have been the last; the reply to a look is the truth, and stays so
             if self.send("HEAD", f"/v2/{source}/blobs/{digest}").status == 404:
                 self.held(source).blobs.pop(digest, None)
-        elif was_there:
+        elif deleted.status == 202:
             self.held(source).blobs.pop(digest, None)
 
     # Blobs, in chunks
@@ -487,6 +488,13 @@ class RegistryMachine(RuleBasedStateMachine):
         if is_time_over:
             self.model.collect()
             assert self.count_garbage() == 0
+
+    @rule()
+    def collect_while_the_trash_has_its_time(self) -> None:
+        """The leases are over, and what was deleted can still be restored."""
+        self.registry.run(self.registry.db.write(lambda tx: tx.run("UPDATE lease SET until = 0")))
+        assert self.registry.run(self.registry.garbage.collect()).obstacle is None
+        self.model.end_leases()
 
     def count_garbage(self) -> int:
         """Blobs that nothing needs."""
