@@ -266,7 +266,7 @@ def test_worker_without_a_registry_says_what_to_do(tmp_path: Path) -> None:
 def test_command_line_lists_shows_cancels_and_retries(tmp_path: Path, jobs: Rows) -> None:
     with ErrandServer(jobs.folder, "--workers", "1"):
         (held,) = jobs.ask(hold=[1, 2], turns=4)
-        wait_until(lambda: jobs.job(held).progress is not None)
+        wait_until(lambda: (told := jobs.job(held).progress) is not None and told.note == "held")
         local = ("--data", jobs.folder)
 
         (listed,) = json.loads(moorage("jobs", "list", *local, "--json").stdout)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.content import digest_of
-from tests.faults.means import wait_until
+from tests.faults.means import children_of, count_descriptors, wait_until
 from tests.inputs.wire import request
 from tests.servers import ServerProcess, trusting_nobody
 
@@ -241,12 +241,8 @@ def test_what_is_no_tls_after_the_handshake_ends_only_that_connection(server: Se
 
 def test_clients_that_leave_at_any_moment_leave_nothing_open(server: ServerProcess) -> None:
     path = push(server, os.urandom(8 * MIB))
-    (worker,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-
-    def count() -> int:
-        return len(list(Path(f"/proc/{worker}/fd").iterdir()))
-
-    before = count()
+    (worker,) = children_of(server.pid)
+    before = count_descriptors(worker)
     for number in range(30):
         if number % 3 == 0:
             socket.create_connection((server.host, server.port), 10).close()
@@ -256,4 +252,4 @@ def test_clients_that_leave_at_any_moment_leave_nothing_open(server: ServerProce
             if number % 3 == 1:
                 client.recv(1000)
 
-    wait_until(lambda: count() <= before)
+    wait_until(lambda: count_descriptors(worker) <= before)
