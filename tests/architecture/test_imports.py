@@ -13,7 +13,7 @@ GROUND = ("errors", "config", "schedule", "clock", "health", "database", "thread
 BENEATH = ("identity", "records", "oci", *GROUND)
 """What lies under the registry."""
 
-BELOW = ("oci", "records", "identity", "registry", "lifecycle", "transfer", *GROUND)
+BELOW = ("oci", "records", "identity", "registry", "lifecycle", "mirrors", "transfer", *GROUND)
 OUTSIDE = (
     "granian",
     "apsw",
@@ -84,10 +84,12 @@ MAY_IMPORT = {
     "registry.history": ("registry", *BENEATH),
     "registry.trash": ("registry", *BENEATH),
     "lifecycle": ("registry", *BENEATH),
+    "mirrors": ("registry", *BENEATH),
     "transfer": ("lifecycle", "registry", *BENEATH),
     "storage": ("transfer", "lifecycle", "registry", "oci", *GROUND),
     "databases": ("transfer", "oci", *GROUND),
     "issuers": ("identity.federation", *GROUND),
+    "upstream": ("mirrors", "oci", *GROUND),
 }
 """Beside what lies in the same package. Faces and wiring may import all that is here."""
 
@@ -135,7 +137,14 @@ def test_no_one_but_the_command_line_knows_the_wiring(module: Module) -> None:
     "module", [each for each in MODULES if each.is_in("api", "web")], ids=lambda each: each.name
 )
 def test_faces_know_no_edge(module: Module) -> None:
-    edges = ("moorage.storage", "moorage.databases", "moorage.issuers", "moorage.cli", "apsw")
+    edges = (
+        "moorage.storage",
+        "moorage.databases",
+        "moorage.issuers",
+        "moorage.upstream",
+        "moorage.cli",
+        "apsw",
+    )
 
     assert [name for name in module.imports if name.startswith(edges)] == []
 
