@@ -13,7 +13,8 @@ from urllib.parse import quote_plus, urlsplit
 
 import structlog
 
-from moorage.config import OidcSettings, is_loopback
+from moorage.addresses import is_loopback
+from moorage.config import OidcSettings
 from moorage.errors import IssuerUnavailable, SignInRefused
 from moorage.issuers.addresses import Addresses
 from moorage.issuers.failures import AskedInVain
