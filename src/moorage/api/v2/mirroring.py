@@ -6,6 +6,7 @@ Source: RFC 9111, 5.1 and RFC 7234, 5.5 (`Warning`, which clients and people sti
 """
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Final
 
 from moorage.api.exchange import Header, QueryInvalid, Reply, Request
@@ -60,7 +61,10 @@ def _host(services: Services, request: Request) -> str | None:
         host = dict(request.query()).get("ns")
     except QueryInvalid:
         return None
-    own = {request.headers.get(b"host", b"").decode("latin-1"), services.gate.base(request).partition("//")[2]}
+    own = {
+        request.headers.get(b"host", b"").decode("latin-1"),
+        services.gate.base(request).partition("//")[2],
+    }
     return None if not host or host in own else host
 
 
@@ -172,11 +176,9 @@ def tags(answer: Answer) -> Answer:
             return await answer(services, request, name, reference)
         page = parse_page(request)
         limit = min(page.limit, _TAGS_MAX)
-        page = page._replace(limit=limit)
+        page = replace(page, limit=limit)
         try:
-            found = (
-                await services.mirrors.list_tags(upstream, name, page.last, limit + 1) if limit else []
-            )
+            found = await services.mirrors.list_tags(upstream, name, page.last, limit + 1) if limit else []
         except (UpstreamFailed, UpstreamUnreachable):
             reply = await answer(services, request, name, reference)
             reply.headers.append(_STALE)
