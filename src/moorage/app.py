@@ -35,6 +35,14 @@ from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.lifecycle.untagged import clearing as untagged
+from moorage.mirrors.configuring import FileUnreadable, configured_upstreams
+from moorage.mirrors.fetching import Manifests
+from moorage.mirrors.filling import Fills
+from moorage.mirrors.lines import Lines
+from moorage.mirrors.mirrors import Mirrors
+from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.saving import Savings
+from moorage.mirrors.upstreams import Upstream
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
 from moorage.records.jobs.scheduling import Scheduled
@@ -51,6 +59,7 @@ from moorage.storage.upkeep import FilesystemUpkeep
 from moorage.transfer.backing_up import Source
 from moorage.transfer.restoring import MARKER
 from moorage.upkeep import Upkeep, backup_source
+from moorage.upstream.client import HttpRegistry
 from moorage.web.routes import PAGES
 from moorage.web.trust import TrustPages
 
@@ -81,14 +90,16 @@ async def open_registry(
     services = opened.services
     await _make_key(opened.db)
     await _compare_sequence(opened)
-    keeping = asyncio.create_task(_keep(services))
+    keeping = [asyncio.create_task(_keep(services)), asyncio.create_task(services.mirrors.keep())]
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
     finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        for each in keeping:
+            each.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
         try:
             await services.pulls.write()
+            await services.mirrors.savings.write()
         finally:
             await opened.close()
 
@@ -240,9 +251,12 @@ class _Opened:
     store: FilesystemStore
     second_digests: SecondDigests
     issuers: HttpIssuers
+    registry: HttpRegistry
     threads: ThreadPoolExecutor
 
     async def close(self) -> None:
+        await self.services.mirrors.close()
+        await self.registry.close()
         await self.issuers.close()
         self.services.passwords.close()
         self.threads.shutdown()
@@ -274,6 +288,7 @@ def _open(
     )
     blobs = BlobServer(db, store, threads, second_digests, settings.delete.delay_ms)
     issuers = HttpIssuers(settings.oidc)
+    registry = HttpRegistry(settings.mirrors.private_addresses)
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
     services = Services(
@@ -290,8 +305,34 @@ def _open(
         Pulls(db),
         PlatformReader(db, store, threads),
         FilesystemUpkeep(store),
+        _mirrors(settings, db, store, threads, uploads, registry),
     )
-    return _Opened(services, db, store, second_digests, issuers, threads)
+    return _Opened(services, db, store, second_digests, issuers, registry, threads)
+
+
+def _mirrors(
+    settings: Settings,
+    db: Database,
+    store: FilesystemStore,
+    threads: ThreadPoolExecutor,
+    uploads: Uploads,
+    registry: HttpRegistry,
+) -> Mirrors:
+    lines, savings = Lines(db, registry), Savings(db)
+    upstreams = Upstreams(db, _configured(settings), lines)
+    max_bytes = settings.manifests.max_bytes
+    manifests = Manifests(db, registry, upstreams, lines, savings, max_bytes)
+    lease_ms = settings.delete.delay_ms
+    fills = Fills(db, store, threads, uploads, registry, upstreams, lines, savings, lease_ms)
+    return Mirrors(db, registry, upstreams, lines, manifests, fills, savings)
+
+
+def _configured(settings: Settings) -> tuple[Upstream, ...]:
+    """Raises StartRefused."""
+    try:
+        return configured_upstreams(settings.mirrors)
+    except FileUnreadable as error:
+        raise StartRefused(str(error)) from error
 
 
 def _upkeep(opened: _Opened) -> Upkeep:
@@ -344,6 +385,7 @@ async def _keep(services: Services) -> None:
         # here, not in the job worker: without a key no one could push or pull
         await _make_key(services.db)
         await services.pulls.write()
+        await services.mirrors.savings.write()
         try:
             await services.callers.record_uses()
         except RegistryError as refusal:
