@@ -126,7 +126,7 @@ def _undo(client: Client, files: Files, *, as_json: bool) -> None:
     if not as_json:
         telling.show_steps(steps)
     left = files.undo()
-    telling.end_undo(client, steps, as_json=as_json)
+    telling.end_undo(client, steps, files.reload, as_json=as_json)
     if left:
         _stop("some files are not as we wrote them, and were left: take out what is not wanted by hand")
 

@@ -32,7 +32,7 @@ def set_up(machine: Machine, registry: Registry, upstreams: Sequence[Mirrored]) 
     version, path, has_mirrors = _look(machine)
     notes = [
         "Images are pulled by the names they have: `crictl pull docker.io/library/debian:12`.",
-        f"nerdctl does so too; ctr has to be told: `ctr images pull --hosts-dir {FOLDER} docker.io/library/debian:12`.",
+        f"ctr has to be told: `ctr images pull --hosts-dir {FOLDER} docker.io/library/debian:12`.",
     ]
     if has_mirrors:
         notes.append(
@@ -84,7 +84,7 @@ def config_hint(version: int, path: str | None) -> str:
             f' "{FOLDER}", or move what is there.'
         )
     lines = [
-        f'[plugins."{plugin}".registry]\n    config_path = "{FOLDER}"'
+        f'[plugins."{plugin}".registry]\n      config_path = "{FOLDER}"'
         + ("" if version else f"        # version = {number}")
         for number, plugin in _PLUGINS.items()
         if number == version or (not version and number > 1)

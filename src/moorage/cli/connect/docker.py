@@ -6,6 +6,7 @@ Source: docker's "Mirror the Docker Hub library"; dockerd 20.10 and 28.2.
 
 import ipaddress
 import json
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -14,6 +15,7 @@ from moorage.cli.connect.setup import Machine, Mirrored, Registry, Setup, Unwrit
 from moorage.web.trust import certificate_path
 
 CONFIGURATION: Final = PurePosixPath("/etc/docker/daemon.json")
+_INDENT = re.compile(r"\n([ \t]+)\"")
 _MIRRORS = "registry-mirrors"
 _PLAIN = "insecure-registries"
 
@@ -84,10 +86,8 @@ def _without(values: dict[str, Any], url: str) -> dict[str, Any]:
 
 def _write(values: dict[str, Any], like: str | None) -> str:
     """JSON, indented as it was."""
-    for indent in (4, 2, "\t"):
-        if like is not None and json.dumps(json.loads(like or "{}"), indent=indent) == like.rstrip():
-            return json.dumps(values, indent=indent) + "\n"
-    return json.dumps(values, indent=2) + "\n"
+    indented = _INDENT.search(like or "")
+    return json.dumps(values, indent=indented[1] if indented else 2) + "\n"
 
 
 def _is_loopback(host: str) -> bool:

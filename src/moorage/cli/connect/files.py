@@ -54,10 +54,13 @@ class Files:
         self._folder = self._at(RECORDS / record)
         self._record: dict[str, dict[str, Any]] = {}
         self._made: list[str] = []
+        self.reload: tuple[str, ...] = ()
+        """What had to be run when it was written, and has to be when it is taken back."""
         with contextlib.suppress(FileNotFoundError):
             try:
                 read = json.loads((self._folder / "record.json").read_text("utf-8"))
                 self._record, self._made = read["files"], read["folders"]
+                self.reload = tuple(read["reload"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 if isinstance(error, FileNotFoundError):
                     raise
@@ -126,6 +129,7 @@ class Files:
                 self._remember(wanted[step.path], step.now, registry)
             elif str(step.path) in self._record and step.path in wanted:
                 self._record[str(step.path)] |= {"written": _digest(step.then or ""), "registry": registry}
+        self.reload = setup.reload
         self._save()
         for step in steps:
             if step.path in wanted and step.action != "keep":
@@ -202,7 +206,7 @@ class Files:
                     self._at(PurePosixPath(made)).rmdir()
             return
         self._note_folders(self._folder / "record.json")
-        text = json.dumps({"files": self._record, "folders": self._made}, indent=2)
+        text = json.dumps({"files": self._record, "folders": self._made, "reload": self.reload}, indent=2)
         self._put(self._folder / "record.json", text.encode())
 
     @staticmethod

@@ -80,12 +80,13 @@ def end(plan: Plan, *, is_written: bool, as_json: bool) -> None:
         typer.echo("Nothing has been written. To write it, the same with --write, as root.")
 
 
-def end_undo(client: str, steps: Sequence[Step], *, as_json: bool) -> None:
+def end_undo(client: str, steps: Sequence[Step], reload: Sequence[str], *, as_json: bool) -> None:
     """What was put back."""
     if as_json:
-        _json({"client": client, "undone": True, "files": [_file(each) for each in steps]})
+        _json({"client": client, "undone": True, "files": [_file(each) for each in steps], "reload": reload})
         return
-    typer.echo(f"Undone. {client} has to read its configuration again, as it had to when this was written.")
+    typer.echo("Undone. For it to count:" if reload else "Undone.")
+    _list(reload)
 
 
 def nothing_to_undo(client: str, *, as_json: bool) -> None:
