@@ -12,6 +12,7 @@ from moorage.cli.connect.setup import Mirrored, Registry, is_host
 from moorage.cli.manage.client import Client, Refused, Unreachable
 from moorage.cli.manage.remote import reach, read_address, tls_context
 from moorage.cli.trust import fetch_root
+from moorage.config_mirrors import HUB_HOSTS
 from moorage.oci.references import DOCKER_HUB
 
 _ANSWERS_WITHIN_S: Final = 15.0
@@ -135,5 +136,6 @@ def _read(told: dict[str, Any]) -> Mirrored | None:
     name = str(told.get("name", ""))
     called = [name] if "." in name else []
     called += [str(each) for each in told.get("hosts", ())]
-    hosts = tuple(dict.fromkeys(each for each in called if is_host(each)))
+    # nobody pulls by these: they are where the Hub's API answers
+    hosts = tuple(dict.fromkeys(each for each in called if is_host(each) and each not in HUB_HOSTS))
     return Mirrored(name, hosts, bool(told.get("root"))) if is_host(name) and hosts else None
