@@ -44,7 +44,7 @@ from moorage.oci.names import RepositoryName
 from moorage.oci.ranges import ByteRange
 from moorage.registry.blobs.linking import mount_blob
 from moorage.registry.blobs.rows import Blob, find_blob
-from moorage.registry.blobs.store import BlobStore, Piece
+from moorage.registry.blobs.store import BlobFile, BlobStore, Piece
 from moorage.registry.uploads.rows import find_repository_of
 from moorage.registry.uploads.uploading import Chunk, Uploads
 from moorage.threads import in_thread
@@ -391,14 +391,15 @@ class Fills:
         if came != fill.size:
             raise Failed(f"it sent {came} of the {fill.size} bytes of {fill.digest}")
 
-    async def read(self, fill: Fill, part: ByteRange) -> AsyncGenerator[Piece, None]:
-        """A part of a blob as it comes; the blob's last byte only when the whole is kept.
+    def open(self, fill: Fill) -> BlobFile | None:
+        """The file of a blob that comes, for `read`; None when it has ended meanwhile."""
+        return self._store.read_upload(fill.upload_id)
+
+    async def read(self, fill: Fill, file: BlobFile, part: ByteRange) -> AsyncGenerator[Piece, None]:
+        """A part of a blob as it comes; the blob's last byte only when the whole is kept. Closes the file.
 
         Raises the failure that ends it.
         """
-        file = self._store.read_upload(fill.upload_id)
-        if file is None:
-            raise BlobUnknown(digest=fill.digest)
         try:
             offset, end = part.first, part.last + 1
             while offset < end:
