@@ -66,6 +66,11 @@ class Office:
         """What was said on the terminal, and the log."""
         return self._log.read_text()
 
+    @property
+    def fingerprint(self) -> str:
+        """Of its root, as it was printed for those who are to compare it."""
+        return re.findall(r"(?:[0-9A-F]{2}:){31}[0-9A-F]{2}", self.printed)[0]
+
     def find_line(self, pattern: str) -> str:
         """The one printed line that has this in it."""
         (line,) = [line.strip() for line in self.printed.splitlines() if re.search(pattern, line)]

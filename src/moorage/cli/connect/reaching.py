@@ -138,4 +138,4 @@ def _read(told: dict[str, Any]) -> Mirrored | None:
     called += [str(each) for each in told.get("hosts", ())]
     # nobody pulls by these: they are where the Hub's API answers
     hosts = tuple(dict.fromkeys(each for each in called if is_host(each) and each not in HUB_HOSTS))
-    return Mirrored(name, hosts, bool(told.get("root"))) if is_host(name) and hosts else None
+    return Mirrored(name, hosts, bool(told.get("is_root"))) if is_host(name) and hosts else None
