@@ -1,5 +1,6 @@
 """A registry on a network, started as an administrator starts it, and what is typed beside it."""
 
+import contextlib
 import os
 import re
 import signal
@@ -57,7 +58,8 @@ class Office:
     def stop(self) -> None:
         """Let it drain and end, if it runs."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait(timeout=40)
             self._process = None
 
