@@ -49,8 +49,10 @@ def connect(one: Sandbox, other: Sandbox) -> Line:
     number = next(_numbers)
     devices = f"moor{os.getpid() % 10000}a{number}", f"moor{os.getpid() % 10000}b{number}"
     subprocess.run(
-        ["ip", "link", "add", devices[0], "netns", str(one.pid), "type", "veth"]
-        + ["peer", "name", devices[1], "netns", str(other.pid)],
+        [
+            *("ip", "link", "add", devices[0], "netns", str(one.pid), "type", "veth"),
+            *("peer", "name", devices[1], "netns", str(other.pid)),
+        ],
         check=True,
     )
     for sandbox, device, peer in ((one, devices[0], other), (other, devices[1], one)):
@@ -66,7 +68,9 @@ def name_host(sandbox: Sandbox, address: str, name: str) -> None:
 class Daemon:
     """A program that runs on a machine until it is stopped, and can be started again."""
 
-    def __init__(self, sandbox: Sandbox, name: str, command: Sequence[str | Path], ready: Sequence[str]) -> None:
+    def __init__(
+        self, sandbox: Sandbox, name: str, command: Sequence[str | Path], ready: Sequence[str]
+    ) -> None:
         self._sandbox = sandbox
         self._log = sandbox.root / f"{name}.log"
         self._command, self._ready = command, ready
@@ -108,7 +112,9 @@ def docker_registry(sandbox: Sandbox, port: int) -> Daemon:
     configuration = sandbox.root / "docker-registry.yml"
     configuration.write_text(_DOCKER_REGISTRY.format(data=sandbox.root / "docker-registry", port=port))
     ready = ("curl", "-sf", f"http://{sandbox.host}:{port}/v2/")
-    return Daemon(sandbox, "docker-registry", ("docker-registry", "serve", configuration), ready)
+    # it would take that for a setting of its own
+    command = ("env", "--unset=REGISTRY_AUTH_FILE", "docker-registry", "serve", configuration)
+    return Daemon(sandbox, "docker-registry", command, ready)
 
 
 class Containerd:
@@ -127,19 +133,21 @@ class Containerd:
     def __call__(self, *arguments: str) -> str:
         return self._sandbox.run("ctr", "--address", self.SOCKET, *arguments)
 
-    def attempt(self, *arguments: str) -> tuple[int, str]:
-        return self._sandbox.attempt("ctr", "--address", self.SOCKET, *arguments)
+    def attempt_pull(self, name: str) -> tuple[int, str]:
+        options = ("--hosts-dir", "/etc/containerd/certs.d", "--snapshotter", "native")
+        command = ("ctr", "--address", self.SOCKET, "images", "pull", *options, name)
+        return self._sandbox.attempt(*command)
 
     def pull(self, name: str) -> str:
         """Pull by the files that Kubernetes reads; return the digest."""
-        options = ("--hosts-dir", "/etc/containerd/certs.d", "--snapshotter", "native")
-        self("images", "pull", *options, name)
+        code, printed = self.attempt_pull(name)
+        assert code == 0, printed
         (line,) = (each for each in self("images", "list").splitlines() if each.startswith(f"{name} "))
         return next(word for word in line.split() if word.startswith("sha256:"))
 
-    def forget(self, name: str) -> None:
-        """Delete an image with all its content."""
-        self("images", "remove", "--sync", name)
+    def forget(self, *names: str) -> None:
+        """Delete all there is, with its content."""
+        self("images", "remove", "--sync", *names)
         assert self("content", "list", "--quiet") == ""
 
 
@@ -155,6 +163,9 @@ class Podman:
 
     def __call__(self, *arguments: str) -> str:
         return self._sandbox.run(*self._command, *arguments)
+
+    def attempt(self, *arguments: str) -> tuple[int, str]:
+        return self._sandbox.attempt(*self._command, *arguments)
 
     def pull(self, name: str) -> str:
         """Return the image's id."""

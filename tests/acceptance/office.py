@@ -78,6 +78,11 @@ class Office:
         (line,) = [line.strip() for line in self.printed.splitlines() if re.search(pattern, line)]
         return line
 
+    def curl(self, path: str) -> str:
+        """What it answers to someone who has not signed in, headers and all."""
+        options = ("--silent", "--insecure", "--include", "--max-time", "30")
+        return self.sandbox.run("curl", *options, f"https://{self.address}{path}")
+
     def moorage(self, *arguments: str, said: str = "") -> str:
         """Type a command of ours beside the data folder."""
         return self.sandbox.say(said, sys.executable, "-m", "moorage", *arguments, "--data", str(self.data))
