@@ -25,6 +25,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       StorageFailed ContentDamaged                                    the disk failed, or had failed
       Unavailable                                                     not now
         StorageReadOnly StorageFull DatabaseBusy DatabaseFull IssuerUnavailable
+      UpstreamFailed UpstreamUnreachable                              another registry was asked in vain
 
 Source: distribution-spec main (967efdc), "Error Codes"; statuses as the clients expect them.
 """
@@ -546,3 +547,15 @@ class CheckFirst(RegistryError):
     """The store is mistrusted, and no one has looked at what is lost since."""
 
     status, code, message = 409, "CHECK_FIRST", "the store has to be checked first: moorage store check"
+
+
+class UpstreamFailed(RegistryError):
+    """Another registry, whose content is mirrored here, answered with an error or with wrong bytes."""
+
+    status, code, message = 502, "UNAVAILABLE", "the upstream registry failed"
+
+
+class UpstreamUnreachable(RegistryError):
+    """Another registry, whose content is mirrored here, does not answer, or is not to be asked."""
+
+    status, code, message = 504, "UNAVAILABLE", "the upstream registry cannot be asked"

@@ -139,7 +139,7 @@ async def _give(
     services: Services, caller: Caller, fields: Fields, *, may_keep: bool = False, kept: str | None = None
 ) -> Reply:
     asked = parse_scopes(value for key, value in fields if key == "scope")
-    access = [await _entry(services, caller, each) for each in asked]
+    access = [entry for each in asked for entry in await _entries(services, caller, each)]
     life_s = int(services.settings.tokens.life.total_seconds())
     issued = datetime.fromtimestamp(now_ms() // 1000, UTC)
     account = caller.account
@@ -164,6 +164,24 @@ async def _give(
     if kept is not None:
         body["refresh_token"] = kept
     return _json(body)
+
+
+async def _entries(services: Services, caller: Caller, asked: Asked) -> list[dict[str, Any]]:
+    """What is given of one scope: of a bare name that is a mirror's, the mirrored repository too.
+
+    dockerd asks a mirror of Docker Hub for a token by the names that are used there.
+    """
+    entries = [await _entry(services, caller, asked)]
+    if asked.name is None or not is_repository_name(asked.name):
+        return entries
+    try:
+        placed = await services.mirrors.upstreams.place(asked.name, None)
+    except NameUnknown:
+        return entries
+    if placed.upstream is not None and placed.name != asked.name:
+        mirrored = Asked(placed.name, frozenset(asked.actions) & {"pull"})
+        entries.append(await _entry(services, caller, mirrored))
+    return entries
 
 
 async def _entry(services: Services, caller: Caller, asked: Asked) -> dict[str, Any]:

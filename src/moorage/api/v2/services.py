@@ -12,6 +12,7 @@ from moorage.identity.callers.callers import Callers
 from moorage.identity.federation.exchanging import Exchanges
 from moorage.identity.federation.visiting import Visits
 from moorage.lifecycle.garbage.status import Disk
+from moorage.mirrors.mirrors import Mirrors
 from moorage.oci.names import RepositoryName
 from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.serving import BlobServer
@@ -38,6 +39,7 @@ class Services:
     pulls: Pulls
     platforms: PlatformReader
     disk: Disk
+    mirrors: Mirrors
 
     def actor(self, request: Request) -> Actor:
         """Who a change is recorded as made by."""

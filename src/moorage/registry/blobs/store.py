@@ -90,6 +90,10 @@ class UploadStore(Protocol):
         """Hold an upload's file, made if need be. Raises UploadBusy (409) when another holds it."""
         ...
 
+    def read_upload(self, upload_id: str) -> BlobFile | None:
+        """An upload's file to be read while it grows; None when there is none."""
+        ...
+
     def upload_size(self, upload_id: str) -> int:
         """How many bytes an upload's file has; 0 when there is none."""
         ...

@@ -64,6 +64,8 @@ class _Push:
     tags: tuple[Tag, ...]
     pushed_by: Actor
     may_move: Precondition | None = field(default=None)
+    may_lack: bool = False
+    """Whether it is kept though what it points at is not here yet."""
 
 
 async def push_manifest(
@@ -140,6 +142,26 @@ def keep_manifest(
     return True
 
 
+def mirror_manifest(
+    tx: Transaction,
+    repository_id: int,
+    repository: RepositoryName,
+    manifest: Manifest,
+    payload: bytes,
+    digest: Digest,
+    mirrored_by: Actor,
+    tag: Tag | None,
+) -> None:
+    """Store a manifest of another registry, which may be here before what it points at, and move its tag.
+
+    `digest` was found to be its own. Raises ManifestInvalid (400), TagImmutable (409).
+    """
+    push = _Push(repository, manifest, payload, digest, (), mirrored_by, may_lack=True)
+    row_id, sha256, _ = _keep(tx, repository_id, push, None)
+    if tag is not None:
+        tag_rows.move(tx, repository_id, tag, row_id, sha256, algorithm_of(digest), str(mirrored_by))
+
+
 def _keep(
     tx: Transaction, repository_id: int, push: _Push, pushed_at: int | None
 ) -> tuple[int, Digest, _Travelled]:
@@ -201,7 +223,7 @@ def _resolve(
             _check_size(reference, blob.size)
             blobs[blob.digest] = blob
             edges.append((reference.kind, blob.digest))
-        elif reference.may_be_absent:
+        elif reference.may_be_absent or push.may_lack:
             edges.append((reference.kind, target.digest))
         else:
             missing.append(target.digest)
