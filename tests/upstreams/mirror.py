@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.servers import DockerRegistry
-from tests.content import INDEXES, IMAGES, digest_of
+from tests.content import IMAGES, INDEXES, digest_of
 from tests.servers import ServerProcess
 from tests.spec.client import Client, Repository
 from tests.upstreams.images import Known

@@ -2,7 +2,6 @@
 
 import http.client
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,11 +14,9 @@ CONTENT = some_bytes(300_000)
 TARGET = f"/v2/team/app/blobs/{digest_of(CONTENT)}"
 
 
-@pytest.fixture
-def proxy(registry: DockerRegistry) -> Iterator[Proxy]:
+@pytest.fixture(autouse=True)
+def pushed(registry: DockerRegistry) -> None:
     Repository(Client(registry.address.port), "team/app").push_blob(CONTENT)
-    with Proxy(registry.address.port) as proxy:
-        yield proxy
 
 
 def get(proxy: Proxy, seconds: float = 5) -> tuple[int, bytes]:
