@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -165,7 +164,7 @@ def _sockets_of(pid: int) -> set[str]:
     found = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            target = os.readlink(entry)
+            target = str(entry.readlink())
         except FileNotFoundError:
             continue
         if target.startswith("socket:["):

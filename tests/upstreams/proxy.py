@@ -16,12 +16,13 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Literal, Self
 
-_PIECE_BYTES: Final = 1 << 16
+from tests.upstreams.spoiling import PIECE_BYTES, Fault, Request, ask, refusal, spoiled
+
 _IDLE_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.02
 _BACKLOG: Final = 512
@@ -30,61 +31,12 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 State = Literal["passing", "dropping", "refusing"]
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What becomes of a request. Offsets and lengths are of the answer's body, in bytes."""
-
-    delay_s: float = 0.0
-    """Before the request goes on."""
-    is_unanswered: bool = False
-    """It gets nowhere, and the connection stays."""
-    status: int | None = None
-    """It is answered so without asking."""
-    retry_after: str | None = None
-    cut_at: int | None = None
-    """The connection ends here."""
-    is_reset: bool = False
-    """It ends with RST, not FIN."""
-    flip_at: int | None = None
-    """This byte comes changed."""
-    length: int | None = None
-    """So many bytes are promised and sent: fewer, or zeros after the last."""
-    body: bytes | None = None
-    """This comes instead, with the same headers but for the length."""
-
-
-@dataclass(slots=True)
-class Request:
-    """One that came, and how it was answered; 0: not at all."""
-
-    method: str
-    path: str
-    """With its query."""
-    headers: dict[str, str]
-    """By lower-case names."""
-    at: float
-    """By `time.monotonic`."""
-    status: int = 0
-    sent_bytes: int = 0
-
-
 @dataclass(slots=True)
 class _Rule:
     fault: Fault
     path_part: str
     method: str | None
     left: float
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What goes to the client."""
-
-    status: int
-    reason: str
-    headers: list[tuple[str, str]]
-    length: int | None
-    pieces: Iterator[bytes] = field(default_factory=lambda: iter(()))
 
 
 class Proxy:
@@ -202,8 +154,7 @@ class Proxy:
         self._state = state
         self._changed.notify_all()
 
-    def _run(self, work: object, *arguments: object) -> None:
-        assert callable(work)
+    def _run(self, work: Callable[..., None], *arguments: socket.socket) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads = [known for known in self._threads if known.is_alive()]
         self._threads.append(thread)
@@ -255,9 +206,9 @@ class Proxy:
             self.requests.append(request)
         self._wait(client, fault.delay_s, is_for_ever=fault.is_unanswered)
         if fault.status is not None:
-            answer = _refusal(fault.status, fault.retry_after)
+            answer = refusal(fault.status, fault.retry_after)
         else:
-            answer = _spoiled(_ask(upstream, request, body), fault, request.method)
+            answer = spoiled(ask(upstream, request, body), fault, request.method)
         head = [f"HTTP/1.1 {answer.status} {answer.reason}"]
         head += [f"{name}: {value}" for name, value in answer.headers]
         head += ["Connection: close"] if answer.length is None else [f"Content-Length: {answer.length}"]
@@ -345,94 +296,9 @@ def _has_left(client: socket.socket) -> bool:
 
 
 def _read_request(sent: BinaryIO) -> Request | None:
-    first = sent.readline(_PIECE_BYTES).decode("latin-1").split()
+    first = sent.readline(PIECE_BYTES).decode("latin-1").split()
     if not first:
         return None
     method, path, _ = first
     headers = {name.lower(): value for name, value in http.client.parse_headers(sent).items()}
     return Request(method, path, headers, time.monotonic())
-
-
-def _ask(upstream: http.client.HTTPConnection, request: Request, body: bytes) -> _Answer:
-    """What the upstream says; asked once more where it has closed a connection that was kept."""
-    is_kept = upstream.sock is not None
-    try:
-        response = _send(upstream, request, body)
-    except (ConnectionError, http.client.HTTPException):
-        upstream.close()
-        if not is_kept:
-            raise
-        response = _send(upstream, request, body)
-    headers = [
-        (name, value)
-        for name, value in response.getheaders()
-        if name.lower() not in {"content-length", "connection", "transfer-encoding"}
-    ]
-    length = response.getheader("Content-Length")
-    known = None if length is None else int(length)
-    if known is None and request.method == "HEAD":
-        known = 0
-    return _Answer(response.status, response.reason, headers, known, _read(response))
-
-
-def _send(upstream: http.client.HTTPConnection, request: Request, body: bytes) -> http.client.HTTPResponse:
-    upstream.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
-    for name, value in request.headers.items():
-        upstream.putheader(name, value)
-    upstream.endheaders(body or None)
-    return upstream.getresponse()
-
-
-def _read(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    promised, received = response.length, 0
-    while piece := response.read(_PIECE_BYTES):
-        received += len(piece)
-        yield piece
-    if promised is not None and received < promised:
-        raise http.client.IncompleteRead(b"", promised - received)
-
-
-def _refusal(status: int, retry_after: str | None) -> _Answer:
-    headers = [] if retry_after is None else [("Retry-After", retry_after)]
-    return _Answer(status, "Spoiled", headers, 0)
-
-
-def _spoiled(answer: _Answer, fault: Fault, method: str) -> _Answer:
-    if fault.body is not None:
-        answer.length, answer.pieces = len(fault.body), _replaced(answer.pieces, fault.body)
-    if fault.flip_at is not None:
-        answer.pieces = _flipped(answer.pieces, fault.flip_at)
-    if fault.length is not None:
-        answer.length, answer.pieces = fault.length, _fitted(answer.pieces, fault.length)
-    if method == "HEAD":
-        answer.pieces = iter(())
-    return answer
-
-
-def _replaced(pieces: Iterator[bytes], body: bytes) -> Iterator[bytes]:
-    for _ in pieces:
-        pass
-    yield body
-
-
-def _flipped(pieces: Iterator[bytes], at: int) -> Iterator[bytes]:
-    passed = 0
-    for piece in pieces:
-        if passed <= at < passed + len(piece):
-            changed = bytearray(piece)
-            changed[at - passed] ^= 0xFF
-            yield bytes(changed)
-        else:
-            yield piece
-        passed += len(piece)
-
-
-def _fitted(pieces: Iterator[bytes], length: int) -> Iterator[bytes]:
-    left = length
-    for piece in pieces:
-        if left:
-            yield piece[:left]
-            left -= len(piece[:left])
-    while left:
-        yield bytes(min(left, _PIECE_BYTES))
-        left -= min(left, _PIECE_BYTES)

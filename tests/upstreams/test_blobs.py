@@ -13,7 +13,7 @@ from tests.content import digest_of
 from tests.faults.means import children_of, wait_until
 from tests.upstreams.images import Known, push_image
 from tests.upstreams.mirror import NAME, REMOTE, WITHIN_S, Mirror, Pulled, worker_at
-from tests.upstreams.proxy import Fault
+from tests.upstreams.spoiling import Fault
 
 MIB = 1 << 20
 SIZE = 3 * MIB
@@ -36,14 +36,14 @@ def check_cut_or_refused(got: Pulled) -> None:
     assert got.is_refused or (got.status in {0, 200, 206} and not got.is_whole), got
 
 
-@pytest.mark.parametrize("is_reset", [False, True], ids=["ended", "reset"])
+@pytest.mark.parametrize("end", ["FIN", "RST"])
 @pytest.mark.parametrize("at", [0, 1, 1000, 65_536, MIB + 7, SIZE - 1])
 def test_f43_blob_cut_at_any_byte_and_not_to_be_had_again_is_short_and_nothing_is_cached(
-    mirror: Mirror, image: Known, at: int, is_reset: bool
+    mirror: Mirror, image: Known, at: int, end: str
 ) -> None:
     digest = image.layers[-1]
     mirror.proxy.spoil(Fault(status=500))
-    mirror.proxy.spoil(Fault(cut_at=at, is_reset=is_reset), f"/blobs/{digest}", "GET", times=1)
+    mirror.proxy.spoil(Fault(cut_at=at, is_reset=end == "RST"), f"/blobs/{digest}", "GET", times=1)
 
     got = mirror.get(f"blobs/{digest}")
 

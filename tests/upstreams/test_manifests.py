@@ -10,7 +10,8 @@ from tests.faults.means import wait_until
 from tests.servers import ServerProcess
 from tests.upstreams.images import push_image, push_signed_index
 from tests.upstreams.mirror import NAME, REMOTE, Mirror, Pulled, ask, write_settings
-from tests.upstreams.proxy import Fault, Proxy
+from tests.upstreams.proxy import Proxy
+from tests.upstreams.spoiling import Fault
 
 MIB = 1 << 20
 AGAIN_S = 60
