@@ -35,6 +35,8 @@ from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.lifecycle.untagged import clearing as untagged
+from moorage.mirroring import open_mirrors
+from moorage.mirrors.configuring import FileUnreadable
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
 from moorage.records.jobs.scheduling import Scheduled
@@ -51,6 +53,7 @@ from moorage.storage.upkeep import FilesystemUpkeep
 from moorage.transfer.backing_up import Source
 from moorage.transfer.restoring import MARKER
 from moorage.upkeep import Upkeep, backup_source
+from moorage.upstream.client import HttpRegistry
 from moorage.web.routes import PAGES
 from moorage.web.trust import TrustPages
 
@@ -81,14 +84,16 @@ async def open_registry(
     services = opened.services
     await _make_key(opened.db)
     await _compare_sequence(opened)
-    keeping = asyncio.create_task(_keep(services))
+    keeping = [asyncio.create_task(_keep(services)), asyncio.create_task(services.mirrors.keep())]
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
     finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        for each in keeping:
+            each.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
         try:
             await services.pulls.write()
+            await services.mirrors.savings.write()
         finally:
             await opened.close()
 
@@ -240,9 +245,12 @@ class _Opened:
     store: FilesystemStore
     second_digests: SecondDigests
     issuers: HttpIssuers
+    registry: HttpRegistry
     threads: ThreadPoolExecutor
 
     async def close(self) -> None:
+        await self.services.mirrors.close()
+        await self.registry.close()
         await self.issuers.close()
         self.services.passwords.close()
         self.threads.shutdown()
@@ -274,6 +282,11 @@ def _open(
     )
     blobs = BlobServer(db, store, threads, second_digests, settings.delete.delay_ms)
     issuers = HttpIssuers(settings.oidc)
+    registry = HttpRegistry(settings.mirrors.private_addresses)
+    try:
+        mirrors = open_mirrors(settings, db, store, threads, uploads, registry)
+    except FileUnreadable as error:
+        raise StartRefused(str(error)) from error
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
     services = Services(
@@ -290,8 +303,9 @@ def _open(
         Pulls(db),
         PlatformReader(db, store, threads),
         FilesystemUpkeep(store),
+        mirrors,
     )
-    return _Opened(services, db, store, second_digests, issuers, threads)
+    return _Opened(services, db, store, second_digests, issuers, registry, threads)
 
 
 def _upkeep(opened: _Opened) -> Upkeep:
@@ -344,6 +358,7 @@ async def _keep(services: Services) -> None:
         # here, not in the job worker: without a key no one could push or pull
         await _make_key(services.db)
         await services.pulls.write()
+        await services.mirrors.savings.write()
         try:
             await services.callers.record_uses()
         except RegistryError as refusal:

@@ -18,6 +18,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       FieldInvalid DocumentTooLarge                              the API's documents
       AccountNameInvalid NameTaken PasswordInvalid PatternInvalid ActionsInvalid LastAdmin
       AccountUnknown GroupUnknown NamespaceUnknown GrantUnknown TokenUnknown     accounts and what they may do
+      UpstreamUnknown UpstreamStateInvalid                       other registries
       CheckFirst                                                 keeping the store
       JobUnknown JobStateInvalid                                 jobs
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
@@ -505,6 +506,18 @@ class NamespaceUnknown(RegistryError):
     """No namespace of this name, or not for the one who asks."""
 
     status, code, message = 404, "NAMESPACE_UNKNOWN", "there is no such namespace"
+
+
+class UpstreamUnknown(RegistryError):
+    """No upstream of this name."""
+
+    status, code, message = 404, "UPSTREAM_UNKNOWN", "there is no such upstream"
+
+
+class UpstreamStateInvalid(RegistryError):
+    """This cannot be done to the upstream as it is."""
+
+    status, code, message = 409, "UPSTREAM_STATE_INVALID", "not with the upstream as it is"
 
 
 class GrantUnknown(RegistryError):

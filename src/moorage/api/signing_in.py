@@ -16,13 +16,21 @@ from moorage.api.forms import read_form
 from moorage.api.v2.services import Services
 from moorage.clock import now_ms
 from moorage.database import Transaction
-from moorage.errors import CredentialsInvalid, MethodNotAllowed, ScopesInvalid, ServiceInvalid, Unauthorized
+from moorage.errors import (
+    CredentialsInvalid,
+    MethodNotAllowed,
+    NameUnknown,
+    ScopesInvalid,
+    ServiceInvalid,
+    Unauthorized,
+)
 from moorage.identity.access.deciding import ACTIONS
 from moorage.identity.accounts.rows import get_account_in
 from moorage.identity.callers.caller import Caller
 from moorage.identity.tokens.bearer import SERVICE, TOKEN_MAX_CHARS
 from moorage.identity.tokens.rows import insert_token, keep_newest, make_secret
 from moorage.identity.tokens.scopes import Asked, parse_scopes
+from moorage.oci.names import is_repository_name
 from moorage.records.audit.rows import record
 
 _REFRESH_TOKENS_MAX: Final = 50

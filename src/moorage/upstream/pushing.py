@@ -29,7 +29,7 @@ class Upload:
 class HttpPusher:
     """As one process pushes, in one event loop; `close` it in the end.
 
-    `private_addresses` as of `HttpRegistry`; `moorage.addresses.EVERYWHERE` for a command that a person runs.
+    `private_addresses` as of `HttpRegistry`; `moorage.connecting.EVERYWHERE` for a command that a person runs.
     Each method raises an `UpstreamFailure` of `moorage.mirrors.asking`.
     """
 
@@ -53,7 +53,12 @@ class HttpPusher:
         raise NotImplementedError
 
     async def mount_blob(
-        self, at: Address, repository: RepositoryName, digest: Digest, source: RepositoryName, timeout_s: float
+        self,
+        at: Address,
+        repository: RepositoryName,
+        digest: Digest,
+        source: RepositoryName,
+        timeout_s: float,
     ) -> Upload | None:
         """Have it take a blob from another of its repositories: None when it did, else an upload it began."""
         raise NotImplementedError

@@ -6,6 +6,7 @@ Source: RFC 9111, 5.1 and RFC 7234, 5.5 (`Warning`, which clients and people sti
 """
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Final
 
 from moorage.api.exchange import Header, QueryInvalid, Reply, Request
@@ -22,6 +23,7 @@ from moorage.errors import (
     UpstreamUnreachable,
 )
 from moorage.mirrors.filling import Fill
+from moorage.mirrors.saving import Kind
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import Digest, parse_digest
 from moorage.oci.names import RepositoryName, Tag, is_tag
@@ -60,8 +62,9 @@ def _host(services: Services, request: Request) -> str | None:
         host = dict(request.query()).get("ns")
     except QueryInvalid:
         return None
-    own = {request.headers.get(b"host", b"").decode("latin-1"), services.gate.base(request).partition("//")[2]}
-    return None if not host or host in own else host
+    asked = request.headers.get(b"host", b"").decode("latin-1")
+    is_own = host in {asked, services.gate.base(request).partition("//")[2]}
+    return None if not host or is_own else host
 
 
 def manifest(answer: Answer) -> Answer:
@@ -72,9 +75,9 @@ def manifest(answer: Answer) -> Answer:
         if upstream is None:
             return await answer(services, request, name, reference)
         mirrors, age_ms = services.mirrors, None
+        kind: Kind = "hits"
         if not mirrors.manifests.is_fresh(name, reference) and is_tag(reference):
             age_ms = await mirrors.manifests.refresh(upstream, name, Tag(reference))
-        kind = "hits"
         try:
             reply = await answer(services, request, name, reference)
         except (ManifestUnknown, NameUnknown, ContentDamaged):
@@ -100,10 +103,12 @@ def blob(answer: Answer) -> Answer:
         upstream = request.upstream
         if upstream is None:
             return await answer(services, request, name, reference)
+        kind: Kind = "hits"
         try:
-            reply, kind = await answer(services, request, name, reference), "hits"
+            reply = await answer(services, request, name, reference)
         except (BlobUnknown, NameUnknown, ContentDamaged):
-            reply, kind = await _bring(services, request, upstream, name, answer, reference), "misses"
+            kind = "misses"
+            reply = await _bring(services, request, upstream, name, answer, reference)
         services.mirrors.savings.count(upstream.name, kind, 1)
         services.mirrors.savings.count(upstream.name, "served_bytes", _length(reply))
         return _named(reply, upstream, services, None)
@@ -172,11 +177,9 @@ def tags(answer: Answer) -> Answer:
             return await answer(services, request, name, reference)
         page = parse_page(request)
         limit = min(page.limit, _TAGS_MAX)
-        page = page._replace(limit=limit)
+        page = replace(page, limit=limit)
         try:
-            found = (
-                await services.mirrors.list_tags(upstream, name, page.last, limit + 1) if limit else []
-            )
+            found = await services.mirrors.list_tags(upstream, name, page.last, limit + 1) if limit else []
         except (UpstreamFailed, UpstreamUnreachable):
             reply = await answer(services, request, name, reference)
             reply.headers.append(_STALE)
