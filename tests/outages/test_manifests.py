@@ -8,10 +8,10 @@ import pytest
 from tests.content import digest_of, encode
 from tests.faults.means import wait_until
 from tests.servers import ServerProcess
-from tests.upstreams.images import push_image, push_signed_index
-from tests.upstreams.mirror import NAME, REMOTE, Mirror, Pulled, ask, write_settings
-from tests.upstreams.proxy import Proxy
-from tests.upstreams.spoiling import Fault
+from tests.outages.images import push_image, push_signed_index
+from tests.outages.mirror import NAME, REMOTE, Mirror, Pulled, ask, write_settings
+from tests.outages.proxy import Proxy
+from tests.outages.spoiling import Fault
 
 MIB = 1 << 20
 AGAIN_S = 60

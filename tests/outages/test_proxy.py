@@ -8,8 +8,8 @@ import pytest
 from bench.servers import DockerRegistry
 from tests.content import digest_of, some_bytes
 from tests.spec.client import Client, Repository
-from tests.upstreams.proxy import Proxy
-from tests.upstreams.spoiling import Fault
+from tests.outages.proxy import Proxy
+from tests.outages.spoiling import Fault
 
 CONTENT = some_bytes(300_000)
 TARGET = f"/v2/team/app/blobs/{digest_of(CONTENT)}"

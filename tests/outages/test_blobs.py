@@ -11,9 +11,9 @@ import pytest
 
 from tests.content import digest_of
 from tests.faults.means import children_of, wait_until
-from tests.upstreams.images import Known, push_image
-from tests.upstreams.mirror import NAME, REMOTE, WITHIN_S, Mirror, Pulled, worker_at
-from tests.upstreams.spoiling import Fault
+from tests.outages.images import Known, push_image
+from tests.outages.mirror import NAME, REMOTE, WITHIN_S, Mirror, Pulled, worker_at
+from tests.outages.spoiling import Fault
 
 MIB = 1 << 20
 SIZE = 3 * MIB

@@ -14,8 +14,8 @@ from bench.servers import DockerRegistry
 from tests.content import IMAGES, INDEXES, digest_of
 from tests.servers import ServerProcess
 from tests.spec.client import Client, Repository
-from tests.upstreams.images import Known
-from tests.upstreams.proxy import Proxy
+from tests.outages.images import Known
+from tests.outages.proxy import Proxy
 
 NAME = "hub.test"
 REMOTE = "library/app"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Literal, Self
 
-from tests.upstreams.spoiling import PIECE_BYTES, Fault, Request, ask, refusal, spoiled
+from tests.outages.spoiling import PIECE_BYTES, Fault, Request, ask, refusal, spoiled
 
 _IDLE_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.02

@@ -8,8 +8,8 @@ import pytest
 from bench.servers import DockerRegistry
 from tests.faults.means import require
 from tests.servers import ServerProcess
-from tests.upstreams.mirror import Mirror, write_settings
-from tests.upstreams.proxy import Proxy
+from tests.outages.mirror import Mirror, write_settings
+from tests.outages.proxy import Proxy
 
 
 @pytest.fixture
