@@ -25,10 +25,10 @@ from moorage.errors import (
 from moorage.mirrors.filling import Fill
 from moorage.mirrors.saving import Kind
 from moorage.mirrors.upstreams import Upstream
-from moorage.oci.digest import Digest, parse_digest
+from moorage.oci.digest import parse_digest
 from moorage.oci.names import RepositoryName, Tag, is_tag
 from moorage.oci.ranges import ByteRange
-from moorage.registry.blobs.store import Piece
+from moorage.registry.blobs.store import BlobFile, Piece
 
 _PULLED: Final = frozenset({"manifest", "blob", "tags", "referrers"})
 _STALE: Final[Header] = (b"warning", b'110 moorage "the upstream registry cannot be asked"')
@@ -133,20 +133,21 @@ async def _bring(
         if if_none_match is not None and matches(if_none_match, digest):
             return Reply(304, blobs.headers_for(digest))
         parts = blobs.parts_of(request, brought.size, digest)
-        if len(parts) <= 1:
-            return _reply(services, brought, digest, parts)
+        file = fills.open(brought) if len(parts) <= 1 else None
+        if file is not None:
+            return _reply(services, brought, file, parts)
     await fills.finish(upstream, name, digest)
     return await answer(services, request, name, reference)
 
 
-def _reply(services: Services, fill: Fill, digest: Digest, parts: list[ByteRange]) -> Reply:
-    headers = blobs.headers_for(digest)
+def _reply(services: Services, fill: Fill, file: BlobFile, parts: list[ByteRange]) -> Reply:
+    headers = blobs.headers_for(fill.digest)
     size = fill.size or 0
     part = parts[0] if parts else ByteRange(0, size - 1)
     headers.append((b"content-length", b"%d" % part.length))
     if parts:
         headers.append((b"content-range", b"bytes %d-%d/%d" % (part.first, part.last, size)))
-    pieces: AsyncGenerator[Piece, None] = services.mirrors.fills.read(fill, part)
+    pieces: AsyncGenerator[Piece, None] = services.mirrors.fills.read(fill, file, part)
     return Reply(206 if parts else 200, headers, pieces=pieces)
 
 
