@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from moorage import logs
+from moorage import logs, mirroring
 from moorage.api.dispatch import Dispatcher
 from moorage.api.fronts import Fronts
 from moorage.api.gate import Gate
@@ -35,7 +35,6 @@ from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.lifecycle.untagged import clearing as untagged
-from moorage.mirroring import open_mirrors
 from moorage.mirrors.configuring import FileUnreadable
 from moorage.mirrors.mirrors import Mirrors
 from moorage.records.jobs.alive import has_worker
@@ -287,7 +286,7 @@ def _open(
     issuers = HttpIssuers(settings.oidc)
     registry = HttpRegistry(settings.mirrors.private_addresses)
     try:
-        mirrors = open_mirrors(settings, db, store, threads, uploads, registry)
+        mirrors = mirroring.open_mirrors(settings, db, store, threads, uploads, registry)
     except FileUnreadable as error:
         raise StartRefused(str(error)) from error
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
@@ -320,6 +319,7 @@ def _handlers(opened: _Opened) -> Mapping[str, Handler]:
     db, settings = opened.db, opened.services.settings
     return {
         **_upkeep(opened).handlers(),
+        **mirroring.handlers(db, opened.services.mirrors),
         retention.KIND: retention.Retention(db, settings.delete).run,
         untagged.KIND: untagged.Untagged(db, settings.delete, settings.retention.untagged).run,
     }
@@ -332,6 +332,7 @@ def _schedules(opened: _Opened) -> Mapping[str, Scheduled]:
     leaving = untagged.Untagged(opened.db, settings.delete, settings.retention.untagged)
     return {
         **_upkeep(opened).schedules(),
+        **mirroring.schedules(opened.db, opened.services.mirrors, jobs),
         retention.KIND: Scheduled(read_schedule(jobs.retention), retention.has_rules),
         untagged.KIND: Scheduled(read_schedule(jobs.untagged), leaving.is_due),
     }
