@@ -43,7 +43,9 @@ def open_mirrors(
     lease_ms = settings.delete.delay_ms
     throttle = Throttle(settings.storage.data / "bandwidth")
     fills = Fills(db, store, threads, uploads, registry, upstreams, lines, savings, lease_ms, throttle)
-    return Mirrors(db, registry, upstreams, lines, manifests, fills, savings)
+    mirrors = Mirrors(db, registry, upstreams, lines, manifests, fills, savings)
+    mirrors.bring_companions()
+    return mirrors
 
 
 def handlers(db: Database, mirrors: Mirrors) -> Mapping[str, Handler]:

@@ -131,7 +131,7 @@ class Fills:
         lines: Lines,
         savings: Savings,
         lease_ms: int,
-        throttle: Throttle,
+        throttle: Throttle | None = None,
     ) -> None:
         self._db = db
         self._store = store
@@ -390,7 +390,8 @@ class Fills:
                 came += len(piece)
                 if came > fill.size:
                     raise Failed(f"it sent more than the {fill.size} bytes of {fill.digest}")
-                await self._throttle.take(upstream, len(piece))
+                if self._throttle is not None:
+                    await self._throttle.take(upstream, len(piece))
                 yield piece
         if came != fill.size:
             raise Failed(f"it sent {came} of the {fill.size} bytes of {fill.digest}")

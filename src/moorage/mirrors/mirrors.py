@@ -54,7 +54,10 @@ class Mirrors:
         self.fills = fills
         self.savings = savings
         self.companions = Companions(db, registry, upstreams, lines, manifests, fills, self.bring_referrers)
-        manifests.on_seen = self.companions.note
+
+    def bring_companions(self) -> None:
+        """From now on see to what comes along with each manifest, beside the requests."""
+        self.manifests.on_seen = self.companions.note
 
     async def keep(self) -> None:
         """Until cancelled: try the lines that are due, so that no client waits for it, and write counts down."""

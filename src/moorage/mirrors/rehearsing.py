@@ -79,7 +79,7 @@ class Rehearsal(msgspec.Struct):
 
 
 class Rehearse:
-    """The job's handler. Its arguments: `upstream`, without it all; `days`; `fetch`: whether to close gaps."""
+    """The job's handler. Its arguments: `upstream`, without it all; `days`; `fetch`: to close gaps."""
 
     def __init__(self, db: Database, mirrors: Mirrors) -> None:
         self._db = db
