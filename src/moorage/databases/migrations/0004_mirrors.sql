@@ -91,7 +91,8 @@ CREATE TABLE mirrored_subject (
     PRIMARY KEY (repository, digest)
 ) WITHOUT ROWID;
 
--- What was saved and what was fetched, by UTC day ("2026-11-27"). `upstream` is '' for what pushes skipped.
+-- What was saved and what was fetched, by UTC day ("2026-11-27"); '' is the sum of all days that there were.
+-- `upstream` is '' for what pushes skipped.
 CREATE TABLE saving (
     day         TEXT    NOT NULL,
     upstream    TEXT    NOT NULL,
