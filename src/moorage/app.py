@@ -35,14 +35,8 @@ from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.lifecycle.untagged import clearing as untagged
-from moorage.mirrors.configuring import FileUnreadable, configured_upstreams
-from moorage.mirrors.fetching import Manifests
-from moorage.mirrors.filling import Fills
-from moorage.mirrors.lines import Lines
-from moorage.mirrors.mirrors import Mirrors
-from moorage.mirrors.placing import Upstreams
-from moorage.mirrors.saving import Savings
-from moorage.mirrors.upstreams import Upstream
+from moorage.mirroring import open_mirrors
+from moorage.mirrors.configuring import FileUnreadable
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
 from moorage.records.jobs.scheduling import Scheduled
@@ -289,6 +283,10 @@ def _open(
     blobs = BlobServer(db, store, threads, second_digests, settings.delete.delay_ms)
     issuers = HttpIssuers(settings.oidc)
     registry = HttpRegistry(settings.mirrors.private_addresses)
+    try:
+        mirrors = open_mirrors(settings, db, store, threads, uploads, registry)
+    except FileUnreadable as error:
+        raise StartRefused(str(error)) from error
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
     services = Services(
@@ -305,34 +303,9 @@ def _open(
         Pulls(db),
         PlatformReader(db, store, threads),
         FilesystemUpkeep(store),
-        _mirrors(settings, db, store, threads, uploads, registry),
+        mirrors,
     )
     return _Opened(services, db, store, second_digests, issuers, registry, threads)
-
-
-def _mirrors(
-    settings: Settings,
-    db: Database,
-    store: FilesystemStore,
-    threads: ThreadPoolExecutor,
-    uploads: Uploads,
-    registry: HttpRegistry,
-) -> Mirrors:
-    lines, savings = Lines(db, registry), Savings(db)
-    upstreams = Upstreams(db, _configured(settings), lines)
-    max_bytes = settings.manifests.max_bytes
-    manifests = Manifests(db, registry, upstreams, lines, savings, max_bytes)
-    lease_ms = settings.delete.delay_ms
-    fills = Fills(db, store, threads, uploads, registry, upstreams, lines, savings, lease_ms)
-    return Mirrors(db, registry, upstreams, lines, manifests, fills, savings)
-
-
-def _configured(settings: Settings) -> tuple[Upstream, ...]:
-    """Raises StartRefused."""
-    try:
-        return configured_upstreams(settings.mirrors)
-    except FileUnreadable as error:
-        raise StartRefused(str(error)) from error
 
 
 def _upkeep(opened: _Opened) -> Upkeep:

@@ -37,7 +37,7 @@ from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.rows import MirroredTag
 from moorage.mirrors.saving import Savings
 from moorage.mirrors.upstreams import Address, Upstream
-from moorage.oci.digest import Digest, is_digest
+from moorage.oci.digest import Digest, digest_of, is_digest
 from moorage.oci.manifest import parse_manifest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor
@@ -288,7 +288,7 @@ class Manifests:
     ) -> Fetched:
         if is_digest(reference):
             stored = await find_by_digest(self._db, repository, Digest(reference))
-            if stored is not None:
+            if stored is not None and digest_of(stored.payload) == stored.sha256:
                 # a tag that went back to what it named before
                 return Fetched(Digest(reference), stored.media_type, stored.payload)
         remote = upstream.remote_of(repository)

@@ -7,6 +7,7 @@ says and is kept. Whoever sees the file held by no one and unfinished goes on fr
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
@@ -43,7 +44,7 @@ from moorage.oci.names import RepositoryName
 from moorage.oci.ranges import ByteRange
 from moorage.registry.blobs.linking import mount_blob
 from moorage.registry.blobs.rows import Blob, find_blob
-from moorage.registry.blobs.store import BlobStore, Piece
+from moorage.registry.blobs.store import BlobFile, BlobStore, Piece
 from moorage.registry.uploads.rows import find_repository_of
 from moorage.registry.uploads.uploading import Chunk, Uploads
 from moorage.threads import in_thread
@@ -75,6 +76,9 @@ class Fill:
         self.size = size
         """In bytes; None until the upstream says."""
         self.upload_id = str(uuid.uuid5(_NAMESPACE, f"{upstream.name} {digest}"))
+        self.began_ns = time.time_ns()
+        self.is_ours = False
+        """Whether this process writes the file: what is in it from before counts, or was cut off."""
         self.available = 0
         self.blob: Blob | None = None
         self.failure: UpstreamFailure | RegistryError | None = None
@@ -85,10 +89,14 @@ class Fill:
         """Whether nothing more comes."""
         return self.blob is not None or self.failure is not None
 
-    def note_available(self, count: int) -> None:
-        """So many bytes can be read."""
-        if count > self.available:
-            self.available = count
+    def note_grown(self, size: int, changed_ns: int) -> None:
+        """The file has so many bytes since then.
+
+        Another process may have been given the file a moment ago, with bytes that a crash left in it and
+        that it is about to cut off: nothing counts before it has been seen to write.
+        """
+        if not self.has_ended and size != self.available and (self.is_ours or changed_ns > self.began_ns):
+            self.available = size
             self._wake()
 
     def end(self, blob: Blob | None, failure: UpstreamFailure | RegistryError | None) -> None:
@@ -267,13 +275,16 @@ class Fills:
     async def _watch(self, fill: Fill) -> None:
         """Look how far the file has grown, whoever writes it."""
         while True:
-            fill.note_available(self._store.upload_size(fill.upload_id))
+            fill.note_grown(*self._store.upload_state(fill.upload_id))
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _bring(self, fill: Fill) -> Blob:
         """Raises UpstreamFailure, RegistryError."""
         by = f"upstream {fill.upstream.name}"
         for _ in range(_TURNS_MAX):
+            kept = await self._find_kept(fill)
+            if kept is not None:
+                return kept
             fill.repository = await find_repository_of(self._db, fill.upload_id) or fill.repository
             upload = await self._uploads.join(fill.repository, fill.upload_id, by)
             try:
@@ -286,9 +297,10 @@ class Fills:
                     return blob
             except UploadUnknown:
                 # ended by another between two steps
-                blob = await self._find_kept(fill)
-                if blob is not None:
-                    return blob
+                continue
+        kept = await self._find_kept(fill)
+        if kept is not None:
+            return kept
         raise Failed(f"{fill.digest} was begun {_TURNS_MAX} times and did not come whole")
 
     async def _find_kept(self, fill: Fill) -> Blob | None:
@@ -310,7 +322,11 @@ class Fills:
             except UploadBusy:
                 continue
             file.close()
-            return None
+            blob = await self._find_kept(fill)
+            if await find_repository_of(self._db, fill.upload_id) is None:
+                # it ended just before: opening made the file anew
+                await in_thread(self._threads, self._store.discard_upload, fill.upload_id)
+            return blob
 
     async def _fetch(self, fill: Fill, received: int) -> Blob:
         """Be the one who fetches it, from `received` bytes on. Raises UploadBusy where another is."""
@@ -325,6 +341,7 @@ class Fills:
 
         Raises UpstreamFailure.
         """
+        fill.is_ours = True
         began_at, waits = offset, iter(_WAITS_S)
         while True:
             before = offset
@@ -374,14 +391,15 @@ class Fills:
         if came != fill.size:
             raise Failed(f"it sent {came} of the {fill.size} bytes of {fill.digest}")
 
-    async def read(self, fill: Fill, part: ByteRange) -> AsyncGenerator[Piece, None]:
-        """A part of a blob as it comes; the blob's last byte only when the whole is kept.
+    def open(self, fill: Fill) -> BlobFile | None:
+        """The file of a blob that comes, for `read`; None when it has ended meanwhile."""
+        return self._store.read_upload(fill.upload_id)
+
+    async def read(self, fill: Fill, file: BlobFile, part: ByteRange) -> AsyncGenerator[Piece, None]:
+        """A part of a blob as it comes; the blob's last byte only when the whole is kept. Closes the file.
 
         Raises the failure that ends it.
         """
-        file = self._store.read_upload(fill.upload_id)
-        if file is None:
-            raise BlobUnknown(digest=fill.digest)
         try:
             offset, end = part.first, part.last + 1
             while offset < end:

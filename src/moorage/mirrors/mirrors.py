@@ -105,13 +105,14 @@ class Mirrors:
         age_ms = now - checked_at if checked_at is not None else 0
         try:
             address = self._address(upstream)
-            remote = upstream.remote_of(repository)
+        except RegistryError:
+            return age_ms
+        remote = upstream.remote_of(repository)
+        try:
             found = await self._registry.list_referrers(address, remote, subject, ASK_AGAIN_S)
             await self._lines.succeeded(upstream, address)
         except UpstreamFailure as failure:
             await self._lines.failed(upstream, address, failure)
-            return age_ms
-        except RegistryError:
             return age_ms
         limit = asyncio.Semaphore(_AT_ONCE)
 
@@ -120,7 +121,7 @@ class Mirrors:
             if not isinstance(digest, str) or not is_digest(digest):
                 return True
             async with limit:
-                if await find_by_digest(self._db, repository, digest) is not None:
+                if await find_by_digest(self._db, repository, Digest(digest)) is not None:
                     return True
                 try:
                     await self.manifests.bring(upstream, repository, digest)

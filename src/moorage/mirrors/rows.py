@@ -1,4 +1,4 @@
-"""The tables `mirrored_repository`, `mirrored_tag`, `mirrored_digest` and `mirrored_subject`, and all their SQL.
+"""The tables `mirrored_repository`, `_tag`, `_digest` and `_subject`, and all their SQL.
 
 Times are in milliseconds since 1970-01-01 UTC.
 """
@@ -26,7 +26,7 @@ class MirroredTag(NamedTuple):
 
 
 async def find_upstream(db: Database, name: RepositoryName) -> tuple[bool, str | None]:
-    """Whether there is a repository of this name, and the upstream whose content it has; None: it is local."""
+    """Whether there is a repository of this name, and whose content it has; None: it is local."""
     row = await db.one(
         "SELECT m.upstream FROM repository r LEFT JOIN mirrored_repository m ON m.repository = r.id"
         " WHERE r.name = ?",
@@ -78,7 +78,7 @@ async def find_tag(db: Database, repository: RepositoryName, tag: Tag) -> Mirror
 
 
 def claim_tag(tx: Transaction, repository: RepositoryName, tag: Tag, fresh_after: int, until: int) -> bool:
-    """Be the one who asks what a tag names now, until then; False when it was, or is being, asked by another."""
+    """Be the one who asks what a tag names now, until then; False when another does, or just has."""
     return bool(
         tx.run(
             """
@@ -101,7 +101,7 @@ def note_checked(tx: Transaction, repository: RepositoryName, tag: Tag, *, is_go
         INSERT INTO mirrored_tag (repository, name, checked_at, asking_until, gone_at)
         SELECT id, ?, ?, 0, ? FROM repository WHERE name = ?
         ON CONFLICT (repository, name) DO UPDATE SET checked_at = excluded.checked_at, asking_until = 0,
-            gone_at = CASE WHEN excluded.gone_at IS NULL THEN NULL ELSE coalesce(gone_at, excluded.gone_at) END
+            gone_at = CASE WHEN excluded.gone_at IS NOT NULL THEN coalesce(gone_at, excluded.gone_at) END
         """,
         (tag, now, now if is_gone else None, repository),
     )
@@ -138,8 +138,8 @@ async def read_shown(db: Database, repository: RepositoryName, tag: Tag) -> set[
 async def read_subject_checked(db: Database, repository: RepositoryName, subject: Digest) -> int | None:
     """When an upstream was last asked for the referrers of a manifest."""
     row = await db.one(
-        "SELECT s.checked_at FROM repository r JOIN mirrored_subject s ON s.repository = r.id AND s.digest = ?"
-        " WHERE r.name = ?",
+        "SELECT s.checked_at FROM repository r"
+        " JOIN mirrored_subject s ON s.repository = r.id AND s.digest = ? WHERE r.name = ?",
         (subject, repository),
     )
     return None if row is None else int(row[0])

@@ -197,6 +197,13 @@ class FilesystemStore:
             except FileNotFoundError:
                 return None
 
+    def upload_state(self, upload_id: str) -> tuple[int, int]:
+        try:
+            stat = os.stat(self.uploads / upload_id)  # noqa: PTH116 - asked again and again
+        except FileNotFoundError:
+            return 0, 0
+        return stat.st_size, stat.st_mtime_ns
+
     def upload_size(self, upload_id: str) -> int:
         try:
             return os.stat(self.uploads / upload_id).st_size  # noqa: PTH116 - on the way of every pull

@@ -23,11 +23,12 @@ from moorage.errors import (
     UpstreamUnreachable,
 )
 from moorage.mirrors.filling import Fill
+from moorage.mirrors.saving import Kind
 from moorage.mirrors.upstreams import Upstream
-from moorage.oci.digest import Digest, parse_digest
+from moorage.oci.digest import parse_digest
 from moorage.oci.names import RepositoryName, Tag, is_tag
 from moorage.oci.ranges import ByteRange
-from moorage.registry.blobs.store import Piece
+from moorage.registry.blobs.store import BlobFile, Piece
 
 _PULLED: Final = frozenset({"manifest", "blob", "tags", "referrers"})
 _STALE: Final[Header] = (b"warning", b'110 moorage "the upstream registry cannot be asked"')
@@ -61,11 +62,9 @@ def _host(services: Services, request: Request) -> str | None:
         host = dict(request.query()).get("ns")
     except QueryInvalid:
         return None
-    own = {
-        request.headers.get(b"host", b"").decode("latin-1"),
-        services.gate.base(request).partition("//")[2],
-    }
-    return None if not host or host in own else host
+    asked = request.headers.get(b"host", b"").decode("latin-1")
+    is_own = host in {asked, services.gate.base(request).partition("//")[2]}
+    return None if not host or is_own else host
 
 
 def manifest(answer: Answer) -> Answer:
@@ -76,9 +75,9 @@ def manifest(answer: Answer) -> Answer:
         if upstream is None:
             return await answer(services, request, name, reference)
         mirrors, age_ms = services.mirrors, None
+        kind: Kind = "hits"
         if not mirrors.manifests.is_fresh(name, reference) and is_tag(reference):
             age_ms = await mirrors.manifests.refresh(upstream, name, Tag(reference))
-        kind = "hits"
         try:
             reply = await answer(services, request, name, reference)
         except (ManifestUnknown, NameUnknown, ContentDamaged):
@@ -104,10 +103,12 @@ def blob(answer: Answer) -> Answer:
         upstream = request.upstream
         if upstream is None:
             return await answer(services, request, name, reference)
+        kind: Kind = "hits"
         try:
-            reply, kind = await answer(services, request, name, reference), "hits"
+            reply = await answer(services, request, name, reference)
         except (BlobUnknown, NameUnknown, ContentDamaged):
-            reply, kind = await _bring(services, request, upstream, name, answer, reference), "misses"
+            kind = "misses"
+            reply = await _bring(services, request, upstream, name, answer, reference)
         services.mirrors.savings.count(upstream.name, kind, 1)
         services.mirrors.savings.count(upstream.name, "served_bytes", _length(reply))
         return _named(reply, upstream, services, None)
@@ -132,20 +133,21 @@ async def _bring(
         if if_none_match is not None and matches(if_none_match, digest):
             return Reply(304, blobs.headers_for(digest))
         parts = blobs.parts_of(request, brought.size, digest)
-        if len(parts) <= 1:
-            return _reply(services, brought, digest, parts)
+        file = fills.open(brought) if len(parts) <= 1 else None
+        if file is not None:
+            return _reply(services, brought, file, parts)
     await fills.finish(upstream, name, digest)
     return await answer(services, request, name, reference)
 
 
-def _reply(services: Services, fill: Fill, digest: Digest, parts: list[ByteRange]) -> Reply:
-    headers = blobs.headers_for(digest)
+def _reply(services: Services, fill: Fill, file: BlobFile, parts: list[ByteRange]) -> Reply:
+    headers = blobs.headers_for(fill.digest)
     size = fill.size or 0
     part = parts[0] if parts else ByteRange(0, size - 1)
     headers.append((b"content-length", b"%d" % part.length))
     if parts:
         headers.append((b"content-range", b"bytes %d-%d/%d" % (part.first, part.last, size)))
-    pieces: AsyncGenerator[Piece, None] = services.mirrors.fills.read(fill, part)
+    pieces: AsyncGenerator[Piece, None] = services.mirrors.fills.read(fill, file, part)
     return Reply(206 if parts else 200, headers, pieces=pieces)
 
 
