@@ -35,7 +35,7 @@ from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.lifecycle.untagged import clearing as untagged
-from moorage.mirroring import open_mirrors
+from moorage.mirroring import manage_upstreams, open_mirrors
 from moorage.mirrors.configuring import FileUnreadable
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
@@ -84,6 +84,7 @@ async def open_registry(
     services = opened.services
     await _make_key(opened.db)
     await _compare_sequence(opened)
+    await _make_namespaces(services)
     keeping = [asyncio.create_task(_keep(services)), asyncio.create_task(services.mirrors.keep())]
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
@@ -304,6 +305,7 @@ def _open(
         PlatformReader(db, store, threads),
         FilesystemUpkeep(store),
         mirrors,
+        manage_upstreams(settings, db, registry, mirrors),
     )
     return _Opened(services, db, store, second_digests, issuers, registry, threads)
 
@@ -341,6 +343,14 @@ async def _compare_sequence(opened: _Opened) -> None:
     except RegistryError as refusal:
         # no garbage is collected either where nothing can be written
         log.warning("sequence_not_compared", reason=str(refusal))
+
+
+async def _make_namespaces(services: Services) -> None:
+    """Each upstream of the settings has a namespace, which says who may pull. Without room, not yet."""
+    try:
+        await services.managed.make_namespaces()
+    except RegistryError as refusal:
+        log.warning("upstream_namespaces_not_made", reason=str(refusal))
 
 
 async def _make_key(db: Database) -> None:

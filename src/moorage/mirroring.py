@@ -9,6 +9,7 @@ from moorage.mirrors.configuring import configured_upstreams
 from moorage.mirrors.fetching import Manifests
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
+from moorage.mirrors.managing import ManagedUpstreams
 from moorage.mirrors.mirrors import Mirrors
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.saving import Savings
@@ -34,3 +35,11 @@ def open_mirrors(
     lease_ms = settings.delete.delay_ms
     fills = Fills(db, store, threads, uploads, registry, upstreams, lines, savings, lease_ms)
     return Mirrors(db, registry, upstreams, lines, manifests, fills, savings)
+
+
+def manage_upstreams(
+    settings: Settings, db: Database, registry: Registry, mirrors: Mirrors
+) -> ManagedUpstreams:
+    """The same upstreams as administrators see them, before any was read from the rows."""
+    configured = [each for each in mirrors.upstreams.all if each.is_configured]
+    return ManagedUpstreams(db, registry, configured, settings.mirrors.private_addresses)

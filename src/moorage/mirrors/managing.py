@@ -247,6 +247,17 @@ class ManagedUpstreams:
             error = str(failure)
         return Tested(address.url, error, time.monotonic() - began_s)
 
+    async def make_namespaces(self) -> None:
+        """See that each upstream of the settings has its namespace: at the start."""
+        made_by = Actor("settings")
+
+        def work(tx: Transaction) -> None:
+            for each in self._configured.values():
+                _make_namespace(tx, made_by, each, None)
+
+        if self._configured:
+            await self._db.write(work)
+
     def _check_in(self, tx: Transaction, upstream: Upstream) -> None:
         """Raises FieldInvalid (400)."""
         made = {each.name: each for each in upstream_rows.read_upstreams_in(tx)}
@@ -260,18 +271,6 @@ class ManagedUpstreams:
             raise UpstreamStateInvalid(
                 reason=f"{name} stands in the settings, [[mirrors.upstreams]]: change it there"
             )
-
-
-async def make_namespaces(db: Database, configured: Sequence[Upstream]) -> None:
-    """See that each upstream of the settings has its namespace: at the start."""
-    system = Actor("settings")
-
-    def work(tx: Transaction) -> None:
-        for each in configured:
-            _make_namespace(tx, system, each, None)
-
-    if configured:
-        await db.write(work)
 
 
 def _make_namespace(tx: Transaction, actor: Actor, upstream: Upstream, visibility: Visibility | None) -> None:

@@ -21,6 +21,7 @@ from moorage.api.manage import (
     store,
     tokens,
     trash,
+    upstreams,
     whoami,
 )
 from moorage.api.manage.documents import IdPage, NamePage, Page
@@ -540,6 +541,7 @@ TABLE: Final = (
     *_GARBAGE,
     *_RECORDS,
     *retention.ROUTES,
+    *upstreams.ROUTES,
     *_JOBS,
     *_STORE,
     Route("GET", "/openapi.json", show_document, Needs.NOTHING, dict[str, Any], "This document."),

@@ -29,7 +29,9 @@ Hosts = Annotated[list[Host], Meta(max_length=64)]
 Patterns = Annotated[list[Pattern], Meta(max_length=64)]
 Platform = Annotated[str, Meta(max_length=100, description="as `linux/arm64`")]
 Pin = Annotated[str, Meta(max_length=511, description="images, as `library/{debian,python}:*-slim`")]
-Cap = Annotated[str, Meta(max_length=40, description="hours in UTC and bytes a second, as `08:00-18:00 2MiB`")]
+Cap = Annotated[
+    str, Meta(max_length=40, description="hours in UTC and bytes a second, as `08:00-18:00 2MiB`")
+]
 Seconds = Annotated[int, Meta(ge=0, le=365 * 86_400)]
 Size = Annotated[int, Meta(ge=1, le=2**60)]
 

@@ -29,7 +29,7 @@ from moorage.api.manage.upstream_documents import (
 )
 from moorage.config_mirrors import usual_hosts, usual_url
 from moorage.errors import FieldInvalid, Unsupported
-from moorage.lifecycle.garbage.status import measure_shared
+from moorage.lifecycle.garbage.rows import measure_shared
 from moorage.mirrors.managing import Images
 from moorage.mirrors.saving import KEPT, today
 from moorage.mirrors.status import MONTH, read_savings, read_statuses
