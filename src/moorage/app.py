@@ -37,6 +37,7 @@ from moorage.lifecycle.sweep import Sweep
 from moorage.lifecycle.untagged import clearing as untagged
 from moorage.mirroring import manage_upstreams, open_mirrors
 from moorage.mirrors.configuring import FileUnreadable
+from moorage.mirrors.mirrors import Mirrors
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
 from moorage.records.jobs.scheduling import Scheduled
@@ -94,7 +95,6 @@ async def open_registry(
         await asyncio.gather(*keeping, return_exceptions=True)
         try:
             await services.pulls.write()
-            await services.mirrors.savings.write()
         finally:
             await opened.close()
 
@@ -105,12 +105,14 @@ class Work:
 
     jobs: JobWorker
     sweep: Sweep
+    mirrors: Mirrors
 
     async def run(self) -> None:
         """Until cancelled; jobs under way are then queued again."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.jobs.run())
             tasks.create_task(self.sweep.run())
+            tasks.create_task(self.mirrors.keep())
 
 
 @asynccontextmanager
@@ -130,6 +132,7 @@ async def open_worker(settings: Settings, health: Health) -> AsyncIterator[Work]
                 opened.second_digests,
                 Sequence(opened.db, data),
             ),
+            opened.services.mirrors,
         )
     finally:
         await opened.close()
@@ -368,7 +371,6 @@ async def _keep(services: Services) -> None:
         # here, not in the job worker: without a key no one could push or pull
         await _make_key(services.db)
         await services.pulls.write()
-        await services.mirrors.savings.write()
         try:
             await services.callers.record_uses()
         except RegistryError as refusal:

@@ -60,9 +60,9 @@ class Lines:
         """The state of the upstream's own line, for a person."""
         line = self.get(upstream, upstream.address)
         if line.state == "closed":
-            return "the line is closed" if line.last_error is None else f"it last said: {line.last_error}"
+            return "it is being asked"
         wait_s = max(0, (line.retry_at or 0) - now_ms()) // 1000
-        return f"the line is open, tried again in {wait_s} s: {line.last_error}"
+        return f"{line.last_error}; it is left alone, and tried again in {wait_s} s"
 
     async def succeeded(self, upstream: Upstream, address: Address) -> None:
         """An address has answered."""

@@ -1,6 +1,7 @@
 """The mirrors of one process: what the endpoints of `/v2`, and the jobs, ask for."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ REFERRERS_MAX: Final = 100
 """Referrers of one manifest that come along."""
 
 _TRY_EVERY_S: Final = 2.0
+_WRITE_EVERY_S: Final = 10.0
 _AT_ONCE: Final = 4
 
 log = structlog.get_logger()
@@ -52,9 +54,13 @@ class Mirrors:
         self.savings = savings
 
     async def keep(self) -> None:
-        """Until cancelled: try the lines that are due, so that no client has to wait for it."""
+        """Until cancelled: try the lines that are due, so that no client waits for it, and write counts down."""
+        written_s = time.monotonic()
         while True:
             await asyncio.sleep(_TRY_EVERY_S)
+            if time.monotonic() - written_s >= _WRITE_EVERY_S:
+                written_s = time.monotonic()
+                await self.savings.write()
             try:
                 await self.upstreams.look()
                 connected = [each for each in self.upstreams.all if not self.upstreams.is_disconnected(each)]
@@ -65,6 +71,7 @@ class Mirrors:
     async def close(self) -> None:
         """End what is under way."""
         await self.fills.close()
+        await self.savings.write()
 
     async def list_tags(
         self, upstream: Upstream, repository: RepositoryName, last: str, limit: int
