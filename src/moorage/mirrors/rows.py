@@ -35,6 +35,12 @@ async def find_upstream(db: Database, name: RepositoryName) -> tuple[bool, str |
     return (False, None) if row is None else (True, row[0])
 
 
+async def find_upstream_of_deleted(db: Database, repository_id: int) -> str | None:
+    """The upstream whose content a repository in the trash has; None: it was local, or is by now."""
+    row = await db.one("SELECT upstream FROM mirrored_repository WHERE repository = ?", (repository_id,))
+    return None if row is None else str(row[0])
+
+
 async def is_namespace_local(db: Database, namespace: str) -> bool:
     """Whether anything here has this namespace, or had it: then a bare name in it is nobody else's."""
     # "0" is the character after "/"
