@@ -84,6 +84,7 @@ async def open_registry(
     services = opened.services
     await _make_key(opened.db)
     await _compare_sequence(opened)
+    await _make_namespaces(services)
     keeping = [asyncio.create_task(_keep(services)), asyncio.create_task(services.mirrors.keep())]
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
@@ -306,6 +307,7 @@ def _open(
         PlatformReader(db, store, threads),
         FilesystemUpkeep(store),
         mirrors,
+        mirroring.manage_upstreams(settings, db, registry, mirrors),
     )
     return _Opened(services, db, store, second_digests, issuers, registry, threads)
 
@@ -345,6 +347,14 @@ async def _compare_sequence(opened: _Opened) -> None:
     except RegistryError as refusal:
         # no garbage is collected either where nothing can be written
         log.warning("sequence_not_compared", reason=str(refusal))
+
+
+async def _make_namespaces(services: Services) -> None:
+    """Each upstream of the settings has a namespace, which says who may pull. Without room, not yet."""
+    try:
+        await services.managed.make_namespaces()
+    except RegistryError as refusal:
+        log.warning("upstream_namespaces_not_made", reason=str(refusal))
 
 
 async def _make_key(db: Database) -> None:

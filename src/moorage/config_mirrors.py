@@ -4,7 +4,7 @@ Those that are made over the API are checked by the same rules: see mirrors/mana
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +27,16 @@ NAME_MAX_LENGTH: Final = 64
 _MAX: Final = 64
 """Hosts, alternatives, patterns of one upstream."""
 
-_RESERVED: Final = {"everyone", "anonymous", "operator"}
+_RESERVED: Final = {
+    "everyone",
+    "anonymous",
+    "operator",
+    "status",
+    "disconnection",
+    "prefetches",
+    "rehearsals",
+}
+"""Names with a meaning of their own, as of accounts; and what the API has under `/upstreams/`."""
 _METADATA: Final = ("metadata.google.internal", "169.254.169.254")
 _SSH: Final = 22
 _URL_MAX_LENGTH: Final = 1024
@@ -361,14 +370,3 @@ def _place_problems(url: str, networks: Sequence[Network]) -> Iterator[str]:
             "want https: over plain HTTP anyone on the way reads the password and changes the images;"
             " only an address in mirrors.private_addresses may be asked so"
         )
-
-
-def check_all(
-    upstream: UpstreamSettings, others: Iterable[UpstreamSettings], private: Sequence[str]
-) -> list[Problem]:
-    """All that is wrong with an upstream beside these others."""
-    found = upstream.problems()
-    found += [("alternatives", sentence) for each in upstream.alternatives for _, sentence in each.problems()]
-    if not found:
-        found = upstream.address_problems(read_networks(private))
-    return found or common_problems([*others, upstream])

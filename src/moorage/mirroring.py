@@ -12,6 +12,7 @@ from moorage.mirrors.evicting import Eviction
 from moorage.mirrors.fetching import Manifests
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
+from moorage.mirrors.managing import ManagedUpstreams
 from moorage.mirrors.mirrors import Mirrors
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.prefetching import Prefetch
@@ -63,3 +64,11 @@ def schedules(db: Database, mirrors: Mirrors, jobs: JobSettings) -> Mapping[str,
         evicting.KIND: Scheduled(read_schedule(jobs.evict), Eviction(db, mirrors.upstreams).is_due),
         prefetching.KIND: Scheduled(read_schedule(jobs.prefetch), Prefetch(db, mirrors).is_due),
     }
+
+
+def manage_upstreams(
+    settings: Settings, db: Database, registry: Registry, mirrors: Mirrors
+) -> ManagedUpstreams:
+    """The same upstreams as administrators see them, before any was read from the rows."""
+    configured = [each for each in mirrors.upstreams.all if each.is_configured]
+    return ManagedUpstreams(db, registry, configured, settings.mirrors.private_addresses)

@@ -384,6 +384,7 @@ class Fills:
             if stream.size is not None and stream.size != fill.size:
                 raise Failed(f"it says that {fill.digest} has {stream.size} bytes, not {fill.size}")
             await self._lines.succeeded(upstream, address)
+            await self._upstreams.claim(upstream, fill.repository)
             self._savings.count(upstream.name, "gets", 1)
             came = offset
             async for piece in stream.pieces:

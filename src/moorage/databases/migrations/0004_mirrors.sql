@@ -128,6 +128,17 @@ CREATE TRIGGER repository_is_mirrored AFTER INSERT ON mirrored_repository BEGIN
         ) ON CONFLICT (upstream) DO UPDATE SET bytes = bytes + excluded.bytes;
 END;
 
+-- Its images become local ones, or the repository is gone.
+CREATE TRIGGER repository_is_mirrored_no_more AFTER DELETE ON mirrored_repository BEGIN
+    UPDATE mirrored_total SET bytes = bytes - (
+        SELECT coalesce(sum(b.size), 0) FROM repository_blob n JOIN blob b ON b.digest = n.digest
+        WHERE n.repository = OLD.repository AND NOT EXISTS (
+            SELECT 1 FROM repository_blob l JOIN mirrored_repository o ON o.repository = l.repository
+            WHERE l.digest = n.digest AND o.upstream = OLD.upstream
+        )
+    ) WHERE upstream = OLD.upstream;
+END;
+
 -- When last was pulled what has left since: what a rehearsal has to know. By a tag's name, or by a digest.
 CREATE TABLE mirrored_pull (
     repository  INTEGER NOT NULL REFERENCES repository (id) ON DELETE CASCADE,
@@ -148,7 +159,8 @@ CREATE TRIGGER mirrored_manifest_is_deleted AFTER INSERT ON deletion
         WHERE repository = NEW.repository AND reference = NEW.digest;
 END;
 
--- What was saved and what was fetched, by UTC day ("2026-11-27"). `upstream` is '' for what pushes skipped.
+-- What was saved and what was fetched, by UTC day ("2026-11-27"); '' is the sum of all days that there were.
+-- `upstream` is '' for what pushes skipped.
 CREATE TABLE saving (
     day         TEXT    NOT NULL,
     upstream    TEXT    NOT NULL,
