@@ -164,7 +164,8 @@ class LineReply(Struct, frozen=True):
 class CountedReply(Struct, frozen=True):
     """What was counted in some time. `saved_bytes`: sent to clients without being fetched again.
 
-    `hit_rate`: of 1, which part of the questions for manifests was answered from here; null: there were none.
+    `hit_rate`: of 1, which part of the manifests and blobs that were asked for was here; null: none were.
+    `stale`: answers that the upstream could not be asked about.
     """
 
     fetched_bytes: int
