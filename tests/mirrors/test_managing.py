@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ def said(url: str | None = None, alternatives: Sequence[Given] | None = None, **
     return Changes(given, Given(url, **address), alternatives)  # type: ignore[arg-type] # texts
 
 
-SIGNED_IN = {"username": "me", "password": SECRET}
+SIGNED_IN: dict[str, Any] = {"username": "me", "password": SECRET}
 
 
 async def audited(db: SqliteDatabase) -> list[tuple[str, str, str]]:
