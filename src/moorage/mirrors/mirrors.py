@@ -54,7 +54,7 @@ class Mirrors:
         self.savings = savings
 
     async def keep(self) -> None:
-        """Until cancelled: try the lines that are due, so that no client waits for it, and write counts down."""
+        """Until cancelled: try the lines that are due, so that no client has to, and write counts down."""
         written_s = time.monotonic()
         while True:
             await asyncio.sleep(_TRY_EVERY_S)
