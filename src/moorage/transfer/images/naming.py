@@ -72,6 +72,11 @@ def _choose(images: Sequence[Named], tag: Tag) -> Descriptor:
     )
 
 
+def find_tag(name: str) -> Tag | None:
+    """The tag in what an archive calls an image, in full or by its tag alone; None when there is none."""
+    return _read_name(name)[1]
+
+
 def _read_name(name: str) -> tuple[RepositoryName | None, Tag | None]:
     if not name:
         return None, None
