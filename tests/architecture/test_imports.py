@@ -88,8 +88,9 @@ MAY_IMPORT = {
     "transfer": ("lifecycle", "registry", *BENEATH),
     "storage": ("transfer", "lifecycle", "registry", "oci", *GROUND),
     "databases": ("transfer", "oci", *GROUND),
-    "issuers": ("identity.federation", *GROUND),
-    "upstream": ("mirrors", "oci", *GROUND),
+    "addresses": (),
+    "issuers": ("identity.federation", "addresses", *GROUND),
+    "upstream": ("mirrors", "addresses", "oci", *GROUND),
 }
 """Beside what lies in the same package. Faces and wiring may import all that is here."""
 
