@@ -90,7 +90,7 @@ MAY_IMPORT = {
     "databases": ("transfer", "oci", *GROUND),
     "addresses": (),
     "issuers": ("identity.federation", "addresses", *GROUND),
-    "upstream": ("mirrors", "addresses", "oci", *GROUND),
+    "upstream": ("transfer", "mirrors", "addresses", "oci", *GROUND),
 }
 """Beside what lies in the same package. Faces and wiring may import all that is here."""
 

@@ -15,7 +15,7 @@ from moorage.transfer.between.ports import Absent, Content, CopyRefused
 from moorage.transfer.images import docker_archive, layout
 from moorage.transfer.images.archive import Archive, ArchiveRefused
 from moorage.transfer.images.docker_archive import SavedImage
-from moorage.transfer.images.naming import find_tag
+from moorage.transfer.images.naming import find_tag, is_beside
 from moorage.transfer.images.packing import PackedLayer, write_manifest
 
 MANIFEST_MAX_BYTES = 4 * 1024 * 1024
@@ -102,11 +102,11 @@ class LayoutSource:
             tagged = {root.digest: root for root, name in self._named if find_tag(name) == reference}
             found = exact or tagged
         else:
-            named = {root.digest: root for root, name in self._named if name and not _is_beside(name)}
+            named = {root.digest: root for root, name in self._named if name and not is_beside(name)}
             found = named or {root.digest: root for root, _ in self._named}
         if len(found) == 1:
             return next(iter(found.values()))
-        names = ", ".join(name for _, name in self._named if name and not _is_beside(name)) or "none by name"
+        names = ", ".join(name for _, name in self._named if name and not is_beside(name)) or "none by name"
         if not found:
             raise Absent(f"{self._name} has no {reference or 'image'}; it has {names}")
         what = f"several images called {reference}" if reference else "several images"
@@ -234,9 +234,3 @@ class SavedSource:
 def open_saved(reader: ArchiveReader, name: str) -> LayoutSource | SavedSource:
     """What `docker save` wrote; newer ones write a layout, whose bytes are taken as they are."""
     return LayoutSource(reader, name) if layout.is_layout(reader.archive) else SavedSource(reader, name)
-
-
-def _is_beside(name: str) -> bool:
-    """Whether a name is one that belongs to another image: its referrers' tag, or cosign's."""
-    algorithm, dash, rest = name.partition("-")
-    return bool(dash) and is_digest(f"{algorithm}:{rest.partition('.')[0]}")
