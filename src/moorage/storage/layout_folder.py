@@ -71,13 +71,18 @@ class LayoutFolder(FolderArchive):
         begun = self._folder / _PARTIAL / f"{algorithm_of(digest)}-{encoded_of(digest)}"
         return PartialFile(begun, self._folder / layout.path_of(digest))
 
+    def tidy(self) -> None:
+        with suppress(OSError):
+            # others may be in it
+            (self._folder / _PARTIAL).rmdir()
+
 
 class PartialFile:
     """A blob that has been begun."""
 
     def __init__(self, begun: Path, whole: Path) -> None:
         """Raises CopyRefused when another process writes to it, OSError."""
-        begun.parent.mkdir(parents=True, exist_ok=True)
+        begun.parent.mkdir(exist_ok=True)
         self._begun = begun
         self._whole = whole
         self._file = begun.open("a+b", buffering=0)
@@ -105,9 +110,6 @@ class PartialFile:
         self._whole.parent.mkdir(parents=True, exist_ok=True)
         self._begun.rename(self._whole)
         sync_folder(self._whole.parent)
-        with suppress(OSError):
-            # others may be in it
-            self._begun.parent.rmdir()
 
     def empty(self) -> None:
         self._file.truncate(0)

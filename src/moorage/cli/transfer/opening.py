@@ -5,8 +5,8 @@ import shutil
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from moorage.addresses import EVERYWHERE
 from moorage.cli.transfer.reaching import Reaching
@@ -28,31 +28,48 @@ from moorage.upstream.pushing import HttpPusher
 _THREADS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """Opens places; what they hold is let go with `stack`."""
+class Line(NamedTuple):
+    """To registries."""
 
     registry: HttpRegistry
     pusher: HttpPusher
     reaching: Reaching
-    threads: Executor
-    stack: AsyncExitStack
+
+
+class Opening:
+    """Opens places; what they hold is let go with `stack`. `authority`: a file whose roots count too."""
+
+    def __init__(self, threads: Executor, stack: AsyncExitStack, authority: Path | None) -> None:
+        self._threads = threads
+        self._stack = stack
+        self._authority = authority
+        self._line: Line | None = None
+
+    @property
+    def line(self) -> Line:
+        """To registries, opened when it is first needed."""
+        if self._line is None:
+            registry, pusher = HttpRegistry(EVERYWHERE), HttpPusher(EVERYWHERE)
+            self._stack.push_async_callback(registry.close)
+            self._stack.push_async_callback(pusher.close)
+            self._line = Line(registry, pusher, Reaching(pusher, DockerConfig(os.environ), self._authority))
+        return self._line
 
     async def open_source(self, place: Place, *, is_plain: bool) -> Source:
         """Where images come from. Raises CopyRefused, UpstreamFailure, DockerConfigError."""
         if isinstance(place, RegistryPlace):
-            at = await self.reaching.find(place.reference.domain, is_plain=is_plain)
-            return RegistrySource(self.registry, at, _repository(place))
+            at = await self.line.reaching.find(place.reference.domain, is_plain=is_plain)
+            return RegistrySource(self.line.registry, at, _repository(place))
         try:
             if isinstance(place, LayoutPlace) and not place.is_tar:
                 _check_there(place.path)
-                reader = ArchiveReader(FolderArchive(place.path), self.threads, is_sequential=False)
+                reader = ArchiveReader(FolderArchive(place.path), self._threads, is_sequential=False)
                 return LayoutSource(reader, str(place))
             archive = TarArchive(place.path)
-            self.stack.callback(archive.close)
+            self._stack.callback(archive.close)
         except ArchiveRefused as refusal:
             raise CopyRefused(str(refusal)) from refusal
-        reader = ArchiveReader(archive, self.threads, is_sequential=archive.is_compressed)
+        reader = ArchiveReader(archive, self._threads, is_sequential=archive.is_compressed)
         return open_tar(reader, place)
 
     async def open_destination(
@@ -60,18 +77,18 @@ class Opening:
     ) -> Destination:
         """Where images go to; `name_docker`: what docker calls the one in its archive. Raises as above."""
         if isinstance(place, RegistryPlace):
-            at = await self.reaching.find(place.reference.domain, is_plain=is_plain)
+            at = await self.line.reaching.find(place.reference.domain, is_plain=is_plain)
             begun = FileBegunUploads(_state_folder())
             begun.sweep()
             into, origin = _repository(place), _find_origin(come_from, place)
-            return RegistryDestination(self.registry, self.pusher, at, into, begun, origin)
+            return RegistryDestination(self.line.registry, self.line.pusher, at, into, begun, origin)
         if isinstance(place, LayoutPlace) and not place.is_tar:
-            return LayoutDestination(LayoutFolder(place.path), self.threads)
+            return LayoutDestination(LayoutFolder(place.path), self._threads)
         _check_free(place.path)
         beside = place.path.with_name(f".{place.path.name}.partial")
         return TarDestination(
             LayoutFolder(beside),
-            self.threads,
+            self._threads,
             lambda: TarSink(place.path),
             lambda: shutil.rmtree(beside, ignore_errors=True),
             name_docker if isinstance(place, SavedPlace) else None,
@@ -88,13 +105,8 @@ def open_tar(reader: ArchiveReader, place: LayoutPlace | SavedPlace) -> LayoutSo
 @asynccontextmanager
 async def opening(authority: Path | None) -> AsyncIterator[Opening]:
     """Everything that a copy needs open, for as long as it takes."""
-    registry, pusher = HttpRegistry(EVERYWHERE), HttpPusher(EVERYWHERE)
     async with AsyncExitStack() as stack:
-        threads = stack.enter_context(ThreadPoolExecutor(_THREADS))
-        stack.push_async_callback(registry.close)
-        stack.push_async_callback(pusher.close)
-        reaching = Reaching(pusher, DockerConfig(os.environ), authority)
-        yield Opening(registry, pusher, reaching, threads, stack)
+        yield Opening(stack.enter_context(ThreadPoolExecutor(_THREADS)), stack, authority)
 
 
 def _check_there(path: Path) -> None:

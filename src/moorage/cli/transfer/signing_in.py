@@ -101,5 +101,5 @@ async def _check(domain: str, credentials: "Credentials", authority: Path | None
     from moorage.cli.transfer.opening import opening
 
     async with opening(authority) as opened:
-        at = await opened.reaching.find_for(domain, credentials, is_plain=is_plain)
-        await opened.pusher.ping(at, _TIMEOUT_S)
+        at = await opened.line.reaching.find_for(domain, credentials, is_plain=is_plain)
+        await opened.line.pusher.ping(at, _TIMEOUT_S)

@@ -16,7 +16,7 @@ from moorage.transfer.images import docker_archive, layout
 from moorage.transfer.images.archive import Archive, ArchiveRefused
 from moorage.transfer.images.docker_archive import SavedImage
 from moorage.transfer.images.naming import find_tag, is_beside
-from moorage.transfer.images.packing import PackedLayer, write_manifest
+from moorage.transfer.images.packing import OCI, PackedLayer, write_manifest
 
 MANIFEST_MAX_BYTES = 4 * 1024 * 1024
 
@@ -145,7 +145,8 @@ class LayoutSource:
 class SavedSource:
     """What `docker save` wrote before it wrote layouts: its layers are packed by gzip on the way.
 
-    A layer is packed once to learn its digest and again to be sent: nothing of it is kept.
+    A layer is packed once to learn its digest and again to be sent: nothing of it is kept. The media types
+    are OCI's, as other programs want them in a layout.
     """
 
     def __init__(self, reader: ArchiveReader, name: str) -> None:
@@ -224,8 +225,8 @@ class SavedSource:
             self._layers[packed.get_digest()] = (name, diff_id)
         config = self._reader.archive.read(image.config, layout.JSON_MAX_BYTES)
         self._layers[digest_of(config)] = image.config
-        payload = write_manifest((digest_of(config), len(config)), layers)
-        return Content(digest_of(payload), media_types.DOCKER_MANIFEST, payload)
+        payload = write_manifest(OCI, (digest_of(config), len(config)), layers)
+        return Content(digest_of(payload), OCI.manifest, payload)
 
     def _pieces(self, name: str, diff_id: Digest) -> PackedLayer:
         return PackedLayer(self._reader.archive.pieces(name), name, diff_id)

@@ -66,6 +66,10 @@ class WrittenLayout(Archive, Protocol):
         """A blob's file that an earlier attempt may have begun."""
         ...
 
+    def tidy(self) -> None:
+        """Leave nothing behind that is no layout's, but for what others are writing."""
+        ...
+
 
 class LayoutDestination:
     """A layout's folder."""
@@ -117,6 +121,7 @@ class LayoutDestination:
 
     async def finish(self) -> None:
         """See `Destination`."""
+        await in_thread(self._threads, self._folder.tidy)
 
     async def _fill(
         self, partial: Partial, target: Descriptor, read: OpenBlob, moved: Callable[[int], None]

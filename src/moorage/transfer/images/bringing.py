@@ -21,7 +21,7 @@ from moorage.transfer.images import docker_archive, layout
 from moorage.transfer.images.archive import Archive, ArchiveRefused
 from moorage.transfer.images.docker_archive import SavedImage
 from moorage.transfer.images.naming import Named, Placed, place
-from moorage.transfer.images.packing import PackedLayer, write_manifest
+from moorage.transfer.images.packing import DOCKER, PackedLayer, write_manifest
 
 _OPERATOR = Actor("operator", "local")
 _MANIFESTS_MAX = 10_000
@@ -212,4 +212,4 @@ class Bringing:
         config = self._archive.read(image.config, layout.JSON_MAX_BYTES)
         digest = digest_of(config)
         size = await self._push_blob(repository, iter([config]), len(config), lambda: digest)
-        return write_manifest((digest, size), layers)
+        return write_manifest(DOCKER, (digest, size), layers)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from moorage.oci import media_types
 from moorage.oci.digest import Digest, algorithm_of
@@ -15,13 +16,29 @@ _GZIP = 31
 _GZIP_LEVEL = 6
 
 
-def write_manifest(config: tuple[Digest, int], layers: Sequence[tuple[Digest, int]]) -> bytes:
+class Types(NamedTuple):
+    """The media types of an image's parts."""
+
+    manifest: str
+    config: str
+    layer: str
+
+
+DOCKER: Final = Types(media_types.DOCKER_MANIFEST, docker_archive.CONFIG_TYPE, docker_archive.LAYER_TYPE)
+OCI: Final = Types(
+    media_types.OCI_MANIFEST,
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+)
+
+
+def write_manifest(types: Types, config: tuple[Digest, int], layers: Sequence[tuple[Digest, int]]) -> bytes:
     """The manifest of an image by the digests and sizes of its configuration and packed layers."""
     manifest = {
         "schemaVersion": 2,
-        "mediaType": media_types.DOCKER_MANIFEST,
-        "config": _descriptor(docker_archive.CONFIG_TYPE, *config),
-        "layers": [_descriptor(docker_archive.LAYER_TYPE, *layer) for layer in layers],
+        "mediaType": types.manifest,
+        "config": _descriptor(types.config, *config),
+        "layers": [_descriptor(types.layer, *layer) for layer in layers],
     }
     return json.dumps(manifest, indent=3).encode()
 
