@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from moorage.addresses import EVERYWHERE, AddressRefused, Addresses, is_public
+from moorage.addresses import EVERYWHERE, Addresses, AddressRefused, is_public
 
 NOT_PUBLIC = [
     *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
@@ -47,5 +47,7 @@ def test_b107_what_counts_is_the_address_that_a_spelling_comes_to(spelling: str)
 
     assert found
     for each in found:
-        with pytest.raises(AddressRefused, match=r"is no public address, and not in mirrors\.private_addresses"):
+        with pytest.raises(
+            AddressRefused, match=r"is no public address, and not in mirrors\.private_addresses"
+        ):
             Addresses([], "mirrors.private_addresses").open_socket(each)
