@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from moorage.errors import ManifestInvalid
-from moorage.mirrors.asking import Busy, Failed, NotAllowed, NotThere, Unreachable, UpstreamFailure
+from moorage.mirrors.asking import Busy, Failed, NotThere, Unreachable, UpstreamFailure
 from moorage.mirrors.upstreams import Address
-from moorage.oci import media_types, strict_json
+from moorage.oci import media_types
 from moorage.oci.descriptor import Descriptor, parse_descriptor
 from moorage.oci.digest import Digest, algorithm_of, digest_of
 from moorage.oci.manifest import parse_manifest
@@ -26,7 +26,8 @@ from moorage.transfer.between.ports import (
     Interrupted,
     OpenBlob,
 )
-from moorage.upstream.client import HttpRegistry
+from moorage.upstream.client import REFERRERS_MAX, HttpRegistry
+from moorage.upstream.failures import Refused
 from moorage.upstream.pushing import HttpPusher, Upload
 
 MANIFEST_MAX_BYTES: Final = 4 * 1024 * 1024
@@ -62,9 +63,9 @@ class RegistrySource:
         return await _get_manifest(self._registry, self._at, self._repository, reference)
 
     async def list_referrers(self, subject: Digest) -> list[Descriptor]:
-        """See `Source`; by the referrers' tag where the registry does not list them."""
+        """See `Source`."""
         with _told():
-            listed = await _list_referrers(self._registry, self._at, self._repository, subject)
+            listed = await self._registry.list_referrers(self._at, self._repository, subject, TIMEOUT_S)
         found: list[Descriptor] = []
         for number, each in enumerate(listed):
             try:
@@ -182,10 +183,10 @@ class RegistryDestination:
         """See `Destination`: what the registry does not list is listed by the referrers' tag."""
         for subject, pushed in self._pushed_referrers.items():
             with _told():
-                found = await _list_referrers(self._registry, self._at, self._repository, subject)
+                found = await self._registry.list_referrers(self._at, self._repository, subject, TIMEOUT_S)
             known = {each.get("digest") for each in found}
             missing = [each for digest, each in pushed.items() if digest not in known]
-            if missing:
+            if missing and len(found) < REFERRERS_MAX:
                 await self._list_by_tag(subject, [*found, *missing])
 
     async def _list_by_tag(self, subject: Digest, referrers: list[Mapping[str, Any]]) -> None:
@@ -200,9 +201,11 @@ class RegistryDestination:
         if url is None:
             return None
         try:
-            return await self._pusher.find_upload(self._at, self._repository, Upload(url), TIMEOUT_S)
+            upload = await self._pusher.find_upload(self._at, self._repository, Upload(url), TIMEOUT_S)
         except (NotThere, Failed):
             return None
+        # registries say "0-0" of nothing, and of one byte
+        return upload if upload.received_bytes > 1 else None
 
 
 def _counted(read: OpenBlob, moved: Callable[[int], None]) -> OpenBlob:
@@ -235,26 +238,6 @@ async def _fetch(
     return fetched.digest, fetched.media_type, fetched.payload
 
 
-async def _list_referrers(
-    registry: HttpRegistry, at: Address, repository: RepositoryName, subject: Digest
-) -> list[Mapping[str, Any]]:
-    """As the registry lists them, or by the referrers' tag. Raises UpstreamFailure."""
-    try:
-        if listed := await registry.list_referrers(at, repository, subject, TIMEOUT_S):
-            return listed
-        _, media_type, payload = await _fetch(registry, at, repository, fallback_tag(subject))
-    except NotThere:
-        return []
-    if media_type != media_types.OCI_INDEX:
-        return []
-    try:
-        index = strict_json.parse(payload)
-    except strict_json.NotStrict:
-        return []
-    manifests = index.get("manifests") if isinstance(index, dict) else None
-    return [each for each in manifests or [] if isinstance(each, dict)]
-
-
 def _describe(content: Content) -> Mapping[str, Any]:
     """As a list of referrers has it."""
     manifest = parse_manifest(content.payload, content.media_type)
@@ -285,7 +268,9 @@ def _told() -> Iterator[None]:
         raise Absent(str(failure)) from failure
     except Busy as failure:
         raise Interrupted(str(failure), failure.retry_after_s) from failure
+    except Refused as failure:
+        raise CopyRefused(str(failure)) from failure
     except (Failed, Unreachable) as failure:
         raise Interrupted(str(failure)) from failure
-    except (NotAllowed, UpstreamFailure) as failure:
+    except UpstreamFailure as failure:
         raise CopyRefused(str(failure)) from failure
