@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from moorage.errors import ManifestInvalid
-from moorage.mirrors.asking import Busy, Failed, NotThere, Unreachable, UpstreamFailure
+from moorage.mirrors.asking import Busy, Failed, NotAllowed, NotThere, Unreachable, UpstreamFailure
 from moorage.mirrors.upstreams import Address
 from moorage.oci import media_types
 from moorage.oci.descriptor import Descriptor, parse_descriptor
@@ -47,7 +47,7 @@ class RegistrySource:
         """See `Source`."""
         tags: dict[str, None] = {}
         last = ""
-        with _told():
+        with _told(self._at):
             while True:
                 some = await self._registry.list_tags(
                     self._at, self._repository, last, _TAGS_AT_ONCE, TIMEOUT_S
@@ -64,7 +64,7 @@ class RegistrySource:
 
     async def list_referrers(self, subject: Digest) -> list[Descriptor]:
         """See `Source`."""
-        with _told():
+        with _told(self._at):
             listed = await self._registry.list_referrers(self._at, self._repository, subject, TIMEOUT_S)
         found: list[Descriptor] = []
         for number, each in enumerate(listed):
@@ -79,7 +79,7 @@ class RegistrySource:
     @asynccontextmanager
     async def open_blob(self, target: Descriptor, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Source`."""
-        with _told():
+        with _told(self._at):
             async with self._registry.open_blob(
                 self._at, self._repository, target.digest, offset, TIMEOUT_S
             ) as stream:
@@ -88,7 +88,7 @@ class RegistrySource:
                         f"{self._at.url} has {stream.size} bytes for {target.digest},"
                         f" its manifest says {target.size}"
                     )
-                yield _pieces(stream.pieces)
+                yield _pieces(self._at, stream.pieces)
 
     def position_of(self, target: Descriptor) -> int:  # noqa: ARG002 - the port's
         """See `Source`."""
@@ -118,7 +118,7 @@ class RegistryDestination:
     async def find_manifest(self, reference: str, *, is_listed: bool) -> Digest | None:  # noqa: ARG002 - the port's
         """See `Destination`."""
         try:
-            with _told():
+            with _told(self._at):
                 shown = await self._registry.head_manifest(self._at, self._repository, reference, TIMEOUT_S)
         except Absent:
             return None
@@ -129,7 +129,7 @@ class RegistryDestination:
     async def has_blob(self, target: Descriptor) -> bool:
         """See `Destination`."""
         try:
-            with _told():
+            with _told(self._at):
                 await self._pusher.head_blob(self._at, self._repository, target.digest, TIMEOUT_S)
         except Absent:
             return False
@@ -137,7 +137,7 @@ class RegistryDestination:
 
     async def put_blob(self, target: Descriptor, read: OpenBlob, moved: Callable[[int], None]) -> How:
         """See `Destination`."""
-        with self._begun.hold(f"{self._at.url} {self._repository} {target.digest}") as begun, _told():
+        with self._begun.hold(f"{self._at.url} {self._repository} {target.digest}") as begun, _told(self._at):
             upload = await self._go_on(begun.url)
             if upload is None and self._mount_from is not None:
                 upload = await self._pusher.mount_blob(
@@ -161,7 +161,7 @@ class RegistryDestination:
 
     async def put_manifest(self, content: Content, tag: str | None, *, is_listed: bool) -> None:  # noqa: ARG002 - the port's
         """See `Destination`."""
-        with _told():
+        with _told(self._at):
             digest = await self._pusher.put_manifest(
                 self._at,
                 self._repository,
@@ -182,7 +182,7 @@ class RegistryDestination:
     async def finish(self) -> None:
         """See `Destination`: what the registry does not list is listed by the referrers' tag."""
         for subject, pushed in self._pushed_referrers.items():
-            with _told():
+            with _told(self._at):
                 found = await self._registry.list_referrers(self._at, self._repository, subject, TIMEOUT_S)
             known = {each.get("digest") for each in found}
             missing = [each for digest, each in pushed.items() if digest not in known]
@@ -227,15 +227,9 @@ def _counted(read: OpenBlob, moved: Callable[[int], None]) -> OpenBlob:
 async def _get_manifest(
     registry: HttpRegistry, at: Address, repository: RepositoryName, reference: str
 ) -> Content:
-    with _told():
-        return Content(*await _fetch(registry, at, repository, reference))
-
-
-async def _fetch(
-    registry: HttpRegistry, at: Address, repository: RepositoryName, reference: str
-) -> tuple[Digest, str, bytes]:
-    fetched = await registry.get_manifest(at, repository, reference, MANIFEST_MAX_BYTES, TIMEOUT_S)
-    return fetched.digest, fetched.media_type, fetched.payload
+    with _told(at):
+        fetched = await registry.get_manifest(at, repository, reference, MANIFEST_MAX_BYTES, TIMEOUT_S)
+    return Content(fetched.digest, fetched.media_type, fetched.payload)
 
 
 def _describe(content: Content) -> Mapping[str, Any]:
@@ -253,14 +247,21 @@ def _describe(content: Content) -> Mapping[str, Any]:
     return described
 
 
-async def _pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    with _told():
+async def _pieces(at: Address, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    with _told(at):
         async for piece in pieces:
             yield piece
 
 
+def _advise(at: Address) -> str:
+    """What to do where something is not allowed."""
+    if at.username:
+        return f". It was asked as {at.username}, who may need to be granted it"
+    return ". It was asked without credentials: sign in with moorage login"
+
+
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(at: Address) -> Iterator[None]:
     """Say a registry's failure in a copy's words."""
     try:
         yield
@@ -268,6 +269,8 @@ def _told() -> Iterator[None]:
         raise Absent(str(failure)) from failure
     except Busy as failure:
         raise Interrupted(str(failure), failure.retry_after_s) from failure
+    except NotAllowed as failure:
+        raise CopyRefused(f"{failure}{_advise(at)}") from failure
     except Refused as failure:
         raise CopyRefused(str(failure)) from failure
     except (Failed, Unreachable) as failure:

@@ -13,7 +13,7 @@ import typer
 from moorage.cli.manage.session import refuse
 from moorage.cli.manage.showing import Show
 from moorage.cli.transfer.local import in_bytes
-from moorage.cli.transfer.reaching import AuthorityOption
+from moorage.cli.transfer.reaching import AuthorityOption, advise
 
 if TYPE_CHECKING:
     from moorage.transfer.between.copying import Copied
@@ -214,7 +214,7 @@ def _run(come_from: "Place", go_to: "Place", choice: _Choice) -> None:
     try:
         copied = asyncio.run(_copy(come_from, go_to, choice))
     except (CopyRefused, UpstreamFailure, DockerConfigError) as refusal:
-        refuse(str(refusal))
+        refuse(f"{refusal}{advise(str(refusal))}")
     except OSError as error:
         refuse(f"cannot write {go_to}: {error.strerror or error}. What came stays: run it again to go on.")
     except KeyboardInterrupt:

@@ -86,6 +86,16 @@ class Reaching:
                 await self._pusher.ping(at, _TIMEOUT_S)
 
 
+def advise(sentence: str) -> str:
+    """What to do about a failure, where something can be done."""
+    if "is not trusted" not in sentence:
+        return ""
+    return (
+        ". If it is Moorage's own, compare its fingerprint and trust it with `moorage trust HOST:PORT`,"
+        " or name the root's file with --ca"
+    )
+
+
 def read_authorities(host: str, file: Path | None) -> str:
     """PEM of all roots that count for a registry; empty when those are the system's alone.
 

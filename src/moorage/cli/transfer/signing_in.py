@@ -11,7 +11,7 @@ import typer
 from moorage.cli.manage.asking import PasswordStdinOption, ask_password
 from moorage.cli.manage.client import Unreachable as NoTerminal
 from moorage.cli.manage.session import refuse
-from moorage.cli.transfer.reaching import AuthorityOption
+from moorage.cli.transfer.reaching import AuthorityOption, advise
 
 if TYPE_CHECKING:
     from moorage.upstream.docker_config import Credentials
@@ -66,7 +66,7 @@ def login(
         asyncio.run(_check(domain, credentials, ca, is_plain=is_plain))
         where = DockerConfig(os.environ).store(domain, credentials)
     except (UpstreamFailure, CopyRefused, DockerConfigError) as refusal:
-        refuse(f"{refusal}. Nothing was kept.")
+        refuse(f"{refusal}. Nothing was kept.{advise(str(refusal))}")
     typer.echo(f"Signed in to {domain} as {username}. Kept in {where}.")
 
 

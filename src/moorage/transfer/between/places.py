@@ -144,7 +144,7 @@ async def _choose_several(source: Source, come_from: Place, go_to: Place, patter
     if isinstance(go_to, SavedPlace):
         raise CopyRefused("an archive of docker's is written with one image: say one tag")
     is_meant = compile_tag_pattern(pattern)
-    found = [tag for tag in await source.list_tags() if is_meant(tag)]
+    found = sorted(tag for tag in await source.list_tags() if is_meant(tag))
     if not found:
         raise CopyRefused(f"{come_from} has no tag that {pattern} names")
     return [Wanted(tag, tag) for tag in found]
