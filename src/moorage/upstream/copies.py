@@ -36,12 +36,13 @@ _TAGS_AT_ONCE: Final = 1_000
 
 
 class RegistrySource:
-    """One repository of a registry."""
+    """One repository of a registry; `name` as a person calls it."""
 
-    def __init__(self, registry: HttpRegistry, at: Address, repository: RepositoryName) -> None:
+    def __init__(self, registry: HttpRegistry, at: Address, repository: RepositoryName, name: str) -> None:
         self._registry = registry
         self._at = at
         self._repository = repository
+        self._name = name
 
     async def list_tags(self) -> list[str]:
         """See `Source`."""
@@ -60,7 +61,11 @@ class RegistrySource:
 
     async def get_manifest(self, reference: str) -> Content:
         """See `Source`."""
-        return await _get_manifest(self._registry, self._at, self._repository, reference)
+        try:
+            return await _get_manifest(self._registry, self._at, self._repository, reference)
+        except Absent as absent:
+            joint = "@" if ":" in reference else ":"
+            raise Absent(f"there is no {self._name}{joint}{reference}: {absent}") from absent
 
     async def list_referrers(self, subject: Digest) -> list[Descriptor]:
         """See `Source`."""

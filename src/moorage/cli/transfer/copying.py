@@ -13,7 +13,7 @@ import typer
 from moorage.cli.manage.session import refuse
 from moorage.cli.manage.showing import Show
 from moorage.cli.transfer.local import in_bytes
-from moorage.cli.transfer.reaching import AuthorityOption, advise
+from moorage.cli.transfer.trusting import AuthorityOption, advise
 
 if TYPE_CHECKING:
     from moorage.transfer.between.copying import Copied

@@ -59,7 +59,7 @@ class Opening:
         """Where images come from. Raises CopyRefused, UpstreamFailure, DockerConfigError."""
         if isinstance(place, RegistryPlace):
             at = await self.line.reaching.find(place.reference.domain, is_plain=is_plain)
-            return RegistrySource(self.line.registry, at, _repository(place))
+            return RegistrySource(self.line.registry, at, _repository(place), str(place))
         try:
             if isinstance(place, LayoutPlace) and not place.is_tar:
                 _check_there(place.path)

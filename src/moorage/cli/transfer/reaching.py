@@ -7,9 +7,7 @@ import socket
 import ssl
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final
-
-import typer
+from typing import Final
 
 from moorage.mirrors.asking import Unreachable, UpstreamFailure
 from moorage.mirrors.upstreams import Address
@@ -18,15 +16,6 @@ from moorage.transfer.between.ports import CopyRefused
 from moorage.upstream.docker_config import Credentials, DockerConfig
 from moorage.upstream.pushing import HttpPusher
 
-AuthorityOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--ca",
-        metavar="FILE",
-        help="PEM file of a root certificate to trust, besides the system's and those in certs.d folders.",
-        show_default=False,
-    ),
-]
 _HUB_API: Final = "registry-1.docker.io"
 _TIMEOUT_S: Final = 30.0
 _PROBE_S: Final = 10.0
@@ -84,16 +73,6 @@ class Reaching:
         except UpstreamFailure:
             if at.url.startswith("http:"):
                 await self._pusher.ping(at, _TIMEOUT_S)
-
-
-def advise(sentence: str) -> str:
-    """What to do about a failure, where something can be done."""
-    if "is not trusted" not in sentence:
-        return ""
-    return (
-        ". If it is Moorage's own, compare its fingerprint and trust it with `moorage trust HOST:PORT`,"
-        " or name the root's file with --ca"
-    )
 
 
 def read_authorities(host: str, file: Path | None) -> str:

@@ -11,7 +11,7 @@ import typer
 from moorage.cli.manage.asking import PasswordStdinOption, ask_password
 from moorage.cli.manage.client import Unreachable as NoTerminal
 from moorage.cli.manage.session import refuse
-from moorage.cli.transfer.reaching import AuthorityOption, advise
+from moorage.cli.transfer.trusting import AuthorityOption, advise
 
 if TYPE_CHECKING:
     from moorage.upstream.docker_config import Credentials
