@@ -95,14 +95,22 @@ class LayoutDestination:
 
     async def put_blob(self, target: Descriptor, read: OpenBlob, moved: Callable[[int], None]) -> How:
         """See `Destination`."""
-        partial = await in_thread(self._threads, self._folder.open_partial, target.digest)
+        opened: list[Partial] = []
+
+        def open_it() -> None:
+            opened.append(self._folder.open_partial(target.digest))
+
         try:
+            # whoever is cancelled meanwhile still has to close it
+            await in_thread(self._threads, open_it)
+            partial = opened[0]
             while not await self._fill(partial, target, read, moved):
                 # what an earlier attempt left is not what it should be
                 await in_thread(self._threads, partial.empty)
             await in_thread(self._threads, partial.keep)
         finally:
-            partial.close()
+            for each in opened:
+                each.close()
         return "sent"
 
     async def put_manifest(self, content: Content, tag: str | None, *, is_listed: bool) -> None:

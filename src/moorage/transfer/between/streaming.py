@@ -43,6 +43,8 @@ async def _read(source: Source, target: Descriptor, offset: int) -> AsyncGenerat
         try:
             async with source.open_blob(target, at) as pieces:
                 async for piece in pieces:
+                    if not piece:
+                        continue
                     at, vain = at + len(piece), 0
                     if at > target.size:
                         raise _wrong(target, f"more than the {target.size} bytes")
