@@ -23,6 +23,8 @@ HostArgument = Annotated[
     ),
 ]
 _TIMEOUT_S = 30.0
+_IN_THE_OPEN = "not encrypted"
+"""How a place of credentials is told of that anyone reads who can read files."""
 
 
 def login(
@@ -67,7 +69,13 @@ def login(
         where = DockerConfig(os.environ).store(domain, credentials)
     except (UpstreamFailure, CopyRefused, DockerConfigError) as refusal:
         refuse(f"{refusal}. Nothing was kept.{advise(str(refusal))}")
-    typer.echo(f"Signed in to {domain} as {username}. Kept in {where}.")
+    typer.echo(f"Signed in to {domain} as {username}. Kept {where}.")
+    if where.endswith(_IN_THE_OPEN):
+        typer.echo(
+            "Warning: whoever can read that file has the password. A credential helper keeps it better:"
+            " https://docs.docker.com/go/credential-store/",
+            err=True,
+        )
 
 
 def logout(host: HostArgument) -> None:

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import Final
+from contextlib import asynccontextmanager
+from typing import Final, Self
 
 from moorage.oci.descriptor import Descriptor
 from moorage.oci.digest import algorithm_of, encoded_of
@@ -16,6 +16,7 @@ ATTEMPTS_MAX: Final = 5
 
 _PAUSE_S: Final = 0.5
 _PAUSE_MAX_S: Final = 120.0
+_STEP_S: Final = 1.0
 
 
 def reading(source: Source, target: Descriptor) -> OpenBlob:
@@ -23,10 +24,49 @@ def reading(source: Source, target: Descriptor) -> OpenBlob:
 
     @asynccontextmanager
     async def open_at(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        async with aclosing(_read(source, target, offset)) as pieces:
-            yield pieces
+        steps = _Steps(_read(source, target, offset))
+        try:
+            yield steps
+        finally:
+            await steps.close()
 
     return open_at
+
+
+class _Steps:
+    """What a generator gives, each step in a task of its own.
+
+    Whoever sends a blob may be answered, well or badly, while another task still waits for the next piece:
+    what waits must end before the source is closed.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[bytes]) -> None:
+        self._pieces = pieces
+        self._step: asyncio.Task[bytes | None] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._step = asyncio.create_task(self._take())
+        piece = await self._step
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def _take(self) -> bytes | None:
+        return await anext(self._pieces, None)
+
+    async def close(self) -> None:
+        """The step that is under way has a moment to end."""
+        if self._step is not None and not self._step.done():
+            await asyncio.wait({self._step}, timeout=_STEP_S)
+            self._step.cancel()
+            await asyncio.wait({self._step})
+        if self._step is not None and not self._step.cancelled():
+            # said to whoever read, or to no one any more
+            self._step.exception()
+        await self._pieces.aclose()
 
 
 async def pause(attempt: int, at_least_s: float) -> None:
