@@ -7,8 +7,8 @@ with Line(registry.port) as line:        # clients ask line.port
 """
 
 import contextlib
+import ctypes
 import socket
-import struct
 import threading
 import time
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import Self
 
 _PIECE_BYTES = 16 * 1024
 _IDLE_S = 60.0
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Line:
@@ -79,8 +80,6 @@ class Line:
                 server = socket.create_connection(self._target, timeout=_IDLE_S)
                 for each in (client, server):
                     each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    # reset in place of a proper end
-                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self._sockets += [client, server]
                 self._run(self._pass_there, client, server)
                 self._run(self._pass_back, server, client)
@@ -127,11 +126,22 @@ class Line:
         time.sleep(max(left, 0))
 
     def _reset_all(self) -> None:
-        _shut(*self._sockets)
+        for each in self._sockets:
+            _reset(each)
 
 
 def _is_past(count: int, limit: int | None) -> bool:
     return limit is not None and count >= limit
+
+
+def _reset(connection: socket.socket) -> None:
+    """End it with RST, also while another thread waits on it.
+
+    Connecting to AF_UNSPEC, which Python has no word for, does that. Source: connect(2).
+    """
+    if connection.fileno() >= 0:
+        unspecified = bytes(16)
+        _LIBC.connect(connection.fileno(), unspecified, len(unspecified))
 
 
 def _shut(*sockets: socket.socket) -> None:
