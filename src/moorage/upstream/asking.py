@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from moorage.addresses import Addresses
+from moorage.connecting import Addresses
 from moorage.mirrors.asking import Failed, NotAllowed, Quota, Unreachable, UpstreamFailure
 from moorage.mirrors.upstreams import Address
 from moorage.upstream.challenges import Challenge, choose_challenge

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from moorage.addresses import EVERYWHERE
 from moorage.cli.transfer.reaching import Reaching
+from moorage.connecting import EVERYWHERE
 from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.storage.begun_uploads import FileBegunUploads
 from moorage.storage.image_files import FolderArchive, TarSink
