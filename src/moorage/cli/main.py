@@ -31,7 +31,7 @@ from moorage.cli.manage import (
     upstreams,
     users,
 )
-from moorage.cli.transfer import exporting, importing
+from moorage.cli.transfer import copying, exporting, importing, signing_in
 
 app = typer.Typer(
     name="moorage",
@@ -73,6 +73,11 @@ app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
 app.add_typer(importing.app, name="import")
 app.add_typer(exporting.app, name="export")
+app.command()(copying.copy)
+app.command()(copying.push)
+app.command()(copying.pull)
+app.command()(signing_in.login)
+app.command()(signing_in.logout)
 app.add_typer(store.app, name="store")
 app.add_typer(store.scrub_app, name="scrub")
 app.command()(store.verify)
