@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -226,11 +225,8 @@ async def test_registry_that_takes_nothing_any_more_is_left(
     monkeypatch.setattr(pushing, "PUSH_STALL_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        began = time.monotonic()
         with pytest.raises(Failed, match="took nothing"):
             await pusher.append(Address(url), REPOSITORY, pushing.Upload(f"{url}/upload"), endless(), 10**12)
-
-    assert time.monotonic() - began < 20
 
 
 async def endless() -> AsyncIterator[bytes]:
