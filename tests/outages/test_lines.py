@@ -1,5 +1,6 @@
 """The breaker, the alternatives and the switch: who is asked, who is not, and what they may say."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ def test_open_line_is_not_asked_by_clients_and_closes_when_the_upstream_is_back(
     wait_until(lambda: state_of(mirror, mirror.proxy) == "open")
     opened = mirror.server.wait_for_event("upstream_line_opened")
     assert (opened["upstream"], opened["address"]) == (NAME, mirror.proxy.url)
+    # the other worker knows within a second
+    time.sleep(1.2)
     mirror.proxy.forget()
 
     for _ in range(20):
