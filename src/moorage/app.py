@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from moorage import logs
+from moorage import logs, mirroring
 from moorage.api.dispatch import Dispatcher
 from moorage.api.fronts import Fronts
 from moorage.api.gate import Gate
@@ -35,7 +35,6 @@ from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.lifecycle.untagged import clearing as untagged
-from moorage.mirroring import open_mirrors
 from moorage.mirrors.configuring import FileUnreadable
 from moorage.mirrors.mirrors import Mirrors
 from moorage.records.jobs.alive import has_worker
@@ -85,6 +84,7 @@ async def open_registry(
     services = opened.services
     await _make_key(opened.db)
     await _compare_sequence(opened)
+    await _make_namespaces(services)
     keeping = [asyncio.create_task(_keep(services)), asyncio.create_task(services.mirrors.keep())]
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
@@ -287,7 +287,7 @@ def _open(
     issuers = HttpIssuers(settings.oidc)
     registry = HttpRegistry(settings.mirrors.private_addresses)
     try:
-        mirrors = open_mirrors(settings, db, store, threads, uploads, registry)
+        mirrors = mirroring.open_mirrors(settings, db, store, threads, uploads, registry)
     except FileUnreadable as error:
         raise StartRefused(str(error)) from error
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
@@ -307,6 +307,7 @@ def _open(
         PlatformReader(db, store, threads),
         FilesystemUpkeep(store),
         mirrors,
+        mirroring.manage_upstreams(settings, db, registry, mirrors),
     )
     return _Opened(services, db, store, second_digests, issuers, registry, threads)
 
@@ -320,6 +321,7 @@ def _handlers(opened: _Opened) -> Mapping[str, Handler]:
     db, settings = opened.db, opened.services.settings
     return {
         **_upkeep(opened).handlers(),
+        **mirroring.handlers(db, opened.services.mirrors),
         retention.KIND: retention.Retention(db, settings.delete).run,
         untagged.KIND: untagged.Untagged(db, settings.delete, settings.retention.untagged).run,
     }
@@ -332,6 +334,7 @@ def _schedules(opened: _Opened) -> Mapping[str, Scheduled]:
     leaving = untagged.Untagged(opened.db, settings.delete, settings.retention.untagged)
     return {
         **_upkeep(opened).schedules(),
+        **mirroring.schedules(opened.db, opened.services.mirrors, jobs),
         retention.KIND: Scheduled(read_schedule(jobs.retention), retention.has_rules),
         untagged.KIND: Scheduled(read_schedule(jobs.untagged), leaving.is_due),
     }
@@ -344,6 +347,14 @@ async def _compare_sequence(opened: _Opened) -> None:
     except RegistryError as refusal:
         # no garbage is collected either where nothing can be written
         log.warning("sequence_not_compared", reason=str(refusal))
+
+
+async def _make_namespaces(services: Services) -> None:
+    """Each upstream of the settings has a namespace, which says who may pull. Without room, not yet."""
+    try:
+        await services.managed.make_namespaces()
+    except RegistryError as refusal:
+        log.warning("upstream_namespaces_not_made", reason=str(refusal))
 
 
 async def _make_key(db: Database) -> None:

@@ -461,6 +461,8 @@ class JobSettings:
     history_age: timedelta = setting(timedelta(days=30), "How long a job that has ended is remembered.")
     retention: str = setting("17 3 * * *", "When the rules of retention are followed.")
     untagged: str = setting("every 1h", "When manifests that nothing leads to are looked for.")
+    evict: str = setting("every 15m", "When it is looked whether an upstream is over its budget.")
+    prefetch: str = setting("17 1 * * *", "When what upstreams have pinned is fetched.")
 
     def problems(self) -> list[tuple[str, str]]:
         """What an operator must mend, as (key, sentence)."""

@@ -4,7 +4,7 @@ Those that are made over the API are checked by the same rules: see mirrors/mana
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +27,16 @@ NAME_MAX_LENGTH: Final = 64
 _MAX: Final = 64
 """Hosts, alternatives, patterns of one upstream."""
 
-_RESERVED: Final = {"everyone", "anonymous", "operator"}
+_RESERVED: Final = {
+    "everyone",
+    "anonymous",
+    "operator",
+    "status",
+    "disconnection",
+    "prefetches",
+    "rehearsals",
+}
+"""Names with a meaning of their own, as of accounts; and what the API has under `/upstreams/`."""
 _METADATA: Final = ("metadata.google.internal", "169.254.169.254")
 _SSH: Final = 22
 _URL_MAX_LENGTH: Final = 1024
@@ -37,10 +46,10 @@ _URL_MAX_LENGTH: Final = 1024
 # pattern   ::= as a grant's: see identity/access/patterns.py
 # pin       ::= names (":" tags)?
 # names     ::= a pattern with "{a,b}" for either
-# tags      ::= glob | "re:" expression | range            range: ">=1.2 <2", "^1.2", "~1.2"
+# tags      ::= glob | "re:" expression | range            range: ">=1.2 <2", see oci/version_ranges.py
 # platform  ::= os "/" architecture ("/" variant)?
 # hours     ::= HH:MM "-" HH:MM
-# bandwidth ::= hours " " size                             size: as in any setting, bytes a second
+# bandwidth ::= hours " " size                             bytes a second, as any size; 0: no prefetch
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*", re.ASCII)
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?::[1-9][0-9]{{0,4}})?", re.ASCII)
@@ -50,8 +59,11 @@ _BRACES = re.compile(r"\{[a-z0-9*._/-]+(?:,[a-z0-9*._/-]+)*\}", re.ASCII)
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?", re.ASCII)
 _HOURS = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _BANDWIDTH = re.compile(
-    rf"(?P<since>{_HOURS})-(?P<until>{_HOURS}|24:00) (?P<size>[1-9][0-9]*(?:B|KiB|MiB|GiB|TiB)?)", re.ASCII
+    rf"(?P<since>{_HOURS})-(?P<until>{_HOURS}|24:00) "
+    r"(?P<size>0|[1-9][0-9]{0,11})(?P<unit>B|KiB|MiB|GiB|TiB)?",
+    re.ASCII,
 )
+_UNITS: Final = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?", re.ASCII)
 
 
@@ -122,7 +134,8 @@ class UpstreamSettings:
         None, "How much of it is kept; what was pulled least recently goes first. Unset: all is."
     )
     bandwidth: tuple[str, ...] = setting(
-        (), "Caps by hours of the day in UTC, as `08:00-18:00 2MiB`: bytes a second."
+        (),
+        "Caps by hours of the day in UTC, as `08:00-18:00 2MiB`: bytes a second. `0`: no prefetch then.",
     )
 
     @property
@@ -235,8 +248,8 @@ def common_problems(upstreams: Sequence[UpstreamSettings]) -> list[Problem]:
     return list(dict.fromkeys(found))
 
 
-def read_bandwidth(text: str) -> tuple[int, int, str]:
-    """A cap: from which minute of the day in UTC until which, and its size as it is written.
+def read_bandwidth(text: str) -> tuple[int, int, int]:
+    """A cap: from which minute of the day in UTC until which, and bytes a second.
 
     Raises ValueError with a sentence.
     """
@@ -246,7 +259,7 @@ def read_bandwidth(text: str) -> tuple[int, int, str]:
     since, until = (int(match[each][:2]) * 60 + int(match[each][3:]) for each in ("since", "until"))
     if since == until:
         raise ValueError(f"want hours that are not over when they begin; this is {text!r}")
-    return since, until, match["size"]
+    return since, until, int(match["size"]) * _UNITS[match["unit"]]
 
 
 def _name_problems(name: str) -> Iterator[Problem]:
@@ -357,14 +370,3 @@ def _place_problems(url: str, networks: Sequence[Network]) -> Iterator[str]:
             "want https: over plain HTTP anyone on the way reads the password and changes the images;"
             " only an address in mirrors.private_addresses may be asked so"
         )
-
-
-def check_all(
-    upstream: UpstreamSettings, others: Iterable[UpstreamSettings], private: Sequence[str]
-) -> list[Problem]:
-    """All that is wrong with an upstream beside these others."""
-    found = upstream.problems()
-    found += [("alternatives", sentence) for each in upstream.alternatives for _, sentence in each.problems()]
-    if not found:
-        found = upstream.address_problems(read_networks(private))
-    return found or common_problems([*others, upstream])

@@ -26,6 +26,8 @@ from moorage.cli.manage import (
     tags,
     tokens,
     trash,
+    upstream_status,
+    upstreams,
     users,
 )
 from moorage.cli.transfer import exporting, importing
@@ -53,6 +55,8 @@ app.add_typer(repositories.app, name="repository")
 app.add_typer(tags.app, name="tags")
 app.add_typer(immutable.app, name="immutable")
 app.add_typer(retention.app, name="retention")
+app.add_typer(upstreams.app, name="upstream")
+app.command()(upstream_status.savings)
 app.add_typer(grants.app, name="grant")
 app.add_typer(tokens.app, name="token")
 app.add_typer(access.app, name="access")

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import cast
 
 from moorage.config_mirrors import AlternativeSettings, MirrorSettings, UpstreamSettings
+from moorage.errors import FieldInvalid
+from moorage.mirrors.pinning import read_pin
 from moorage.mirrors.upstreams import Address, AlternativesMay, Upstream
 
 
 class FileUnreadable(ValueError):
-    """A file that the settings name cannot be used; the sentence says which and why."""
+    """A file that the settings name, or a pin, cannot be used; the sentence says which and why."""
 
 
 def configured_upstreams(settings: MirrorSettings) -> tuple[Upstream, ...]:
@@ -21,7 +23,7 @@ def configured_upstreams(settings: MirrorSettings) -> tuple[Upstream, ...]:
 
 def _upstream(stated: UpstreamSettings) -> Upstream:
     where = f"mirrors.upstreams: {stated.name}"
-    return Upstream(
+    upstream = Upstream(
         name=stated.name,
         address=_address(where, stated.address, stated),
         hosts=stated.called,
@@ -37,6 +39,12 @@ def _upstream(stated: UpstreamSettings) -> Upstream:
         bandwidth=stated.bandwidth,
         is_configured=True,
     )
+    for pin in upstream.pins:
+        try:
+            read_pin(upstream, pin)
+        except FieldInvalid as refusal:
+            raise FileUnreadable(f"{where}: pins: {pin!r}: {refusal.detail.get('reason')}") from refusal
+    return upstream
 
 
 def _address(where: str, url: str, stated: UpstreamSettings | AlternativeSettings) -> Address:

@@ -60,6 +60,9 @@ _FRESH_MAX_MS: Final = 366 * 86_400_000
 _CLAIM_MS: Final = 10_000
 
 T = TypeVar("T")
+Seen = Callable[[Upstream, RepositoryName, Digest, Tag | None], None]
+"""Told of a manifest that has come, or that its tag names still: what comes along with it is seen to."""
+
 log = structlog.get_logger()
 
 
@@ -84,6 +87,7 @@ class Manifests:
         self._fresh_until: dict[tuple[RepositoryName, str], int] = {}
         self._absent: dict[tuple[RepositoryName, str], tuple[float, str]] = {}
         self._flights: dict[tuple[RepositoryName, str], asyncio.Task[None]] = {}
+        self.on_seen: Seen = lambda *_: None
 
     def is_fresh(self, repository: RepositoryName, reference: str) -> bool:
         """Whether this need not be asked about, as far as this process knows without a look."""
@@ -180,6 +184,7 @@ class Manifests:
             self._savings.count(upstream.name, "heads", 1)
             if shown.digest is not None and shown.digest in {known.digest, known.sha512}:
                 await self._db.write(lambda tx: rows.note_checked(tx, repository, tag))
+                self.on_seen(upstream, repository, shown.digest, tag)
                 return
             await self._fetch(upstream, [address], repository, shown.digest or tag, tag)
             return
@@ -275,8 +280,10 @@ class Manifests:
                 continue
             await self._keep(upstream, address, repository, fetched, tag)
             return
-        # the upstream's own word counts most
-        raise failures[0] if failures else Unreachable("no address of it may be asked")
+        if upstream.address not in addresses:
+            # that an alternative lacks it says nothing of the upstream
+            raise Unreachable(self._lines.describe(upstream))
+        raise failures[0]
 
     async def _get(
         self,
@@ -352,6 +359,8 @@ class Manifests:
             raise Failed(f"what it sent is no manifest: {refusal}") from refusal
         if tag is not None:
             self._note_fresh(repository, tag, now_ms() + upstream.freshness_ms)
+        if manifest.subject is None:
+            self.on_seen(upstream, repository, fetched.digest, tag)
         log.info(
             "manifest_mirrored",
             upstream=upstream.name,

@@ -37,6 +37,7 @@ from moorage.mirrors.fetching import refusal_of
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.saving import Savings
+from moorage.mirrors.throttling import Throttle
 from moorage.mirrors.upstreams import Address, Upstream
 from moorage.oci.digest import Digest
 from moorage.oci.manifest import parse_manifest
@@ -130,6 +131,7 @@ class Fills:
         lines: Lines,
         savings: Savings,
         lease_ms: int,
+        throttle: Throttle | None = None,
     ) -> None:
         self._db = db
         self._store = store
@@ -140,6 +142,7 @@ class Fills:
         self._lines = lines
         self._savings = savings
         self._lease_ms = lease_ms
+        self._throttle = throttle
         self._fills: dict[tuple[str, Digest], tuple[Fill, asyncio.Task[None]]] = {}
 
     async def close(self) -> None:
@@ -381,12 +384,15 @@ class Fills:
             if stream.size is not None and stream.size != fill.size:
                 raise Failed(f"it says that {fill.digest} has {stream.size} bytes, not {fill.size}")
             await self._lines.succeeded(upstream, address)
+            await self._upstreams.claim(upstream, fill.repository)
             self._savings.count(upstream.name, "gets", 1)
             came = offset
             async for piece in stream.pieces:
                 came += len(piece)
                 if came > fill.size:
                     raise Failed(f"it sent more than the {fill.size} bytes of {fill.digest}")
+                if self._throttle is not None:
+                    await self._throttle.take(upstream, len(piece))
                 yield piece
         if came != fill.size:
             raise Failed(f"it sent {came} of the {fill.size} bytes of {fill.digest}")

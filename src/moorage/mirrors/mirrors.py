@@ -11,6 +11,7 @@ from moorage.clock import now_ms
 from moorage.database import Database
 from moorage.errors import BlobUnknown, ManifestUnknown, RegistryError
 from moorage.mirrors import rows
+from moorage.mirrors.along import Companions
 from moorage.mirrors.asking import NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
 from moorage.mirrors.fetching import ASK_AGAIN_S, Manifests, refusal_of
 from moorage.mirrors.filling import Fills
@@ -52,9 +53,14 @@ class Mirrors:
         self.manifests = manifests
         self.fills = fills
         self.savings = savings
+        self.companions = Companions(db, registry, upstreams, lines, manifests, fills, self.bring_referrers)
+
+    def bring_companions(self) -> None:
+        """From now on see to what comes along with each manifest, beside the requests."""
+        self.manifests.on_seen = self.companions.note
 
     async def keep(self) -> None:
-        """Until cancelled: try the lines that are due, so that no client waits for it, and write counts down."""
+        """Until cancelled: try the lines that are due, so that no client has to, and write counts down."""
         written_s = time.monotonic()
         while True:
             await asyncio.sleep(_TRY_EVERY_S)
@@ -70,6 +76,7 @@ class Mirrors:
 
     async def close(self) -> None:
         """End what is under way."""
+        await self.companions.close()
         await self.fills.close()
         await self.savings.write()
 

@@ -3,7 +3,7 @@
 Times are in milliseconds since 1970-01-01 UTC.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
@@ -33,6 +33,12 @@ async def find_upstream(db: Database, name: RepositoryName) -> tuple[bool, str |
         (name,),
     )
     return (False, None) if row is None else (True, row[0])
+
+
+async def find_upstream_of_deleted(db: Database, repository_id: int) -> str | None:
+    """The upstream whose content a repository in the trash has; None: it was local, or is by now."""
+    row = await db.one("SELECT upstream FROM mirrored_repository WHERE repository = ?", (repository_id,))
+    return None if row is None else str(row[0])
 
 
 async def is_namespace_local(db: Database, namespace: str) -> bool:
@@ -181,3 +187,58 @@ async def list_mirrored_holders(db: Database, digest: Digest, limit: int) -> lis
         (digest, limit),
     )
     return [(RepositoryName(row[0]), row[1]) for row in rows]
+
+
+class Held(NamedTuple):
+    """What is here of an upstream: repositories, and the bytes of their blobs, each counted once."""
+
+    repositories: int = 0
+    bytes: int = 0
+
+
+async def read_held(db: Database) -> dict[str, Held]:
+    """What is here of each upstream."""
+    repositories = await db.all(
+        "SELECT m.upstream, count(*) FROM mirrored_repository m"
+        " JOIN repository r ON r.id = m.repository AND r.deleted_at IS NULL GROUP BY m.upstream"
+    )
+    totals = await db.all("SELECT upstream, bytes FROM mirrored_total")
+    of_bytes = {upstream: int(size) for upstream, size in totals}
+    return {upstream: Held(number, of_bytes.get(upstream, 0)) for upstream, number in repositories}
+
+
+def list_repositories_in(tx: Transaction, upstream: str) -> list[RepositoryName]:
+    """The repositories of an upstream, but for those in the trash."""
+    rows = tx.all(
+        "SELECT r.name FROM mirrored_repository m"
+        " JOIN repository r ON r.id = m.repository AND r.deleted_at IS NULL"
+        " WHERE m.upstream = ? ORDER BY r.name",
+        (upstream,),
+    )
+    return [RepositoryName(row[0]) for row in rows]
+
+
+def make_local(tx: Transaction, upstream: str) -> list[int]:
+    """Let the repositories of an upstream be like any other, those in the trash too; the ids of all."""
+    rows = tx.all("DELETE FROM mirrored_repository WHERE upstream = ? RETURNING repository", (upstream,))
+    return [int(row[0]) for row in rows]
+
+
+def forget_some_said(tx: Transaction, repository_id: int, limit: int) -> int:
+    """Forget at most about `limit` things that an upstream has said of a repository; how many."""
+    forgotten = 0
+    for table, key in _SAID.items():
+        forgotten += tx.run(
+            f"DELETE FROM {table} WHERE repository = ? AND {key} IN"
+            f" (SELECT {key} FROM {table} WHERE repository = ? LIMIT ?)",
+            (repository_id, repository_id, limit),
+        )
+    return forgotten
+
+
+_SAID: Final = {
+    "mirrored_digest": "name",
+    "mirrored_tag": "name",
+    "mirrored_subject": "digest",
+    "mirrored_pull": "reference",
+}

@@ -4,6 +4,8 @@ Counted in memory by each worker and written down now and then, by days of UTC: 
 a worker that is killed had not written is lost, at most a few seconds of counting.
 """
 
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 
@@ -25,9 +27,9 @@ Kind = Literal[
     "gets",
     "push_skipped_bytes",
 ]
-"""Bytes that came from an upstream, and that clients were sent of it; questions for its manifests that were
-answered from here, after asking it, and from here because it could not be asked; HEADs and GETs that it was
-asked; bytes that a push need not send because they were here."""
+"""Bytes that came from an upstream, and that clients were sent of it; manifests and blobs that were here when
+they were asked for, and that had to be fetched; answers that were stale, as it could not be asked; HEADs and
+GETs that it was asked; bytes that a push need not send because they were here."""
 
 KEPT: Final = timedelta(days=400)
 """How long a day is remembered."""
@@ -35,7 +37,43 @@ KEPT: Final = timedelta(days=400)
 NO_UPSTREAM: Final = ""
 """Of which upstream is what pushes skipped."""
 
+TOTAL: Final = ""
+"""The day under which all that was ever counted is summed: no counter falls when days are forgotten."""
+
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How much there was of each kind in some time."""
+
+    fetched_bytes: int = 0
+    served_bytes: int = 0
+    hits: int = 0
+    misses: int = 0
+    stale: int = 0
+    heads: int = 0
+    gets: int = 0
+    push_skipped_bytes: int = 0
+
+    @classmethod
+    def of(cls, kinds: Mapping[str, int]) -> "Counted":
+        """From sums by kind; a kind that another version counted is left out."""
+        return cls(**{each.name: kinds.get(each.name, 0) for each in fields(cls)})
+
+    def __add__(self, other: "Counted") -> "Counted":
+        return Counted(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def saved_bytes(self) -> int:
+        """What clients were sent that no upstream had to send again."""
+        return max(0, self.served_bytes - self.fetched_bytes)
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Of 1, which part of what was asked for was here; None where nothing was."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else None
 
 
 class Savings:
@@ -59,6 +97,7 @@ class Savings:
         if not taken:
             return
         savings = [Saving(*key, amount) for key, amount in taken.items()]
+        savings += [each._replace(day=TOTAL) for each in savings]
         oldest = (day - KEPT).isoformat()
 
         def work(tx: Transaction) -> None:

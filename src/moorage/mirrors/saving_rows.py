@@ -1,4 +1,4 @@
-"""The table `saving` and all its SQL. A day is one of UTC, as "2026-11-27"."""
+"""The table `saving` and all its SQL. A day is one of UTC, as "2026-11-27"; "" is the sum of all."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -26,8 +26,8 @@ def add(tx: Transaction, savings: Iterable[Saving]) -> None:
 
 
 def forget_before(tx: Transaction, day: str) -> None:
-    """Forget what was before a day."""
-    tx.run("DELETE FROM saving WHERE day < ?", (day,))
+    """Forget what was before a day, but not the sum."""
+    tx.run("DELETE FROM saving WHERE day > '' AND day < ?", (day,))
 
 
 async def read_days(db: Database, since: str, until: str) -> list[Saving]:

@@ -44,6 +44,8 @@ class Pushed:
     digest: Digest
     subject: Digest | None
     tags: tuple[Tag, ...]
+    skipped_bytes: int = 0
+    """Of its config and layers, what the client need not send: it was here, or was mounted."""
 
 
 @dataclass(slots=True)
@@ -108,7 +110,8 @@ async def push_manifest(
         mounted_bytes=travelled.mounted_bytes,
         skipped_bytes=travelled.skipped_bytes,
     )
-    return Pushed(found, manifest.subject.digest if manifest.subject else None, push.tags)
+    skipped_bytes = travelled.skipped_bytes + travelled.mounted_bytes
+    return Pushed(found, manifest.subject.digest if manifest.subject else None, push.tags, skipped_bytes)
 
 
 def _store(tx: Transaction, push: _Push) -> _Travelled:
@@ -154,7 +157,8 @@ def mirror_manifest(
 ) -> None:
     """Store a manifest of another registry, which may be here before what it points at, and move its tag.
 
-    `digest` was found to be its own. Raises ManifestInvalid (400), TagImmutable (409).
+    `digest` was found to be its own. What went to the trash with it comes from there again, if at all.
+    Raises ManifestInvalid (400), TagImmutable (409).
     """
     push = _Push(repository, manifest, payload, digest, (), mirrored_by, may_lack=True)
     row_id, sha256, _ = _keep(tx, repository_id, push, None)
@@ -184,7 +188,7 @@ def _keep(
     if not push.tags:
         rows.note_untagged(tx, row_id)
     deletion_id = trashed.take_from_trash(tx, row_id)
-    if deletion_id is not None:
+    if deletion_id is not None and not push.may_lack:
         # what was signed is back, and so are its signatures
         _serve_again(tx, trashed.list_trashed_referrers(tx, row_id, deletion_id))
     return row_id, sha256, _count_travelled(tx, repository_id, blobs)
