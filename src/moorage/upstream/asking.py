@@ -108,7 +108,7 @@ class Asker:
                     return reply
                 raise await reply.explain()
         except TimeoutError as error:
-            raise Failed(f"{home.name} did not answer within {timeout_s:g} s") from error
+            raise Unreachable(f"{home.name} did not answer within {timeout_s:g} s") from error
 
     async def _let_in(
         self,
