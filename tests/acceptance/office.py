@@ -71,7 +71,7 @@ class Office:
     @property
     def fingerprint(self) -> str:
         """Of its root, as it was printed for those who are to compare it."""
-        return re.findall(r"(?:[0-9A-F]{2}:){31}[0-9A-F]{2}", self.printed)[0]
+        return str(re.findall(r"(?:[0-9A-F]{2}:){31}[0-9A-F]{2}", self.printed)[0])
 
     def find_line(self, pattern: str) -> str:
         """The one printed line that has this in it."""
