@@ -73,10 +73,10 @@ def two(tmp_path: Path) -> Iterator[Two]:
         yield Two(upstream, mirror, settings)
 
 
-@pytest.fixture
-def alone(tmp_path: Path) -> Path:
-    """A data folder that nothing serves."""
-    data = tmp_path / "alone"
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that nothing serves; each test makes upstreams of names of its own."""
+    data = tmp_path_factory.mktemp("folder") / "alone"
     with ServerProcess(data, "--workers", "1"):
         pass
     return data
@@ -97,22 +97,11 @@ def test_docker_hub_needs_no_more_than_its_name(alone: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "ghcr.io",
-        "quay.io",
-        "registry.k8s.io",
-        "mcr.microsoft.com",
-        "gcr.io",
-        "public.ecr.aws",
-        "registry.gitlab.com",
-    ],
-)
-def test_registry_that_is_called_by_its_host_needs_no_address(alone: Path, name: str) -> None:
-    made = moorage("upstream", "add", name, "--json", "--data", alone).json()
+def test_registry_that_is_called_by_its_host_needs_no_address(alone: Path) -> None:
+    for name in ("ghcr.io", "registry.k8s.io"):
+        made = moorage("upstream", "add", name, "--json", "--data", alone).json()
 
-    assert made["url"] == f"https://{name}"
+        assert made["url"] == f"https://{name}"
 
 
 def test_every_option_is_sent_and_can_be_changed(alone: Path) -> None:
@@ -171,23 +160,23 @@ def test_refusal_says_what_to_do(alone: Path) -> None:
 
     assert (
         "mirrors.private_addresses"
-        in moorage("upstream", "add", "lan", "--url", "http://127.0.0.1:5000", *local).refusal
+        in moorage("upstream", "add", "office", "--url", "http://127.0.0.1:5000", *local).refusal
     )
-    assert "url" in moorage("upstream", "add", "lan", *local).refusal
-    assert "there is no such upstream" in moorage("upstream", "status", "lan", *local).refusal
-    assert "say what to change" in moorage("upstream", "set", "lan", *local).err
-    assert "--budget: want a size" in moorage("upstream", "add", "ghcr.io", "--budget", "x", *local).err
+    assert "url" in moorage("upstream", "add", "office", *local).refusal
+    assert "there is no such upstream" in moorage("upstream", "status", "none.io", *local).refusal
+    assert "say what to change" in moorage("upstream", "set", "office", *local).err
+    assert "--budget: want a size" in moorage("upstream", "add", "x.io", "--budget", "x", *local).err
 
 
 def test_secret_is_asked_for_again_with_another_address(alone: Path) -> None:
     local = ("--data", alone)
     sign_in = ("--username", "me", "--password-stdin")
-    moorage("upstream", "add", "ghcr.io", *sign_in, *local, stdin=SECRET).check()
+    moorage("upstream", "add", "quay.io", *sign_in, *local, stdin=SECRET).check()
     other = ("--url", "https://other.example")
 
-    assert "give it again" in moorage("upstream", "set", "ghcr.io", *other, *local).refusal
-    assert "give it again" in moorage("upstream", "test", "ghcr.io", *other, *local).refusal
-    moorage("upstream", "set", "ghcr.io", *other, "--password-stdin", *local, stdin=SECRET).check()
+    assert "give it again" in moorage("upstream", "set", "quay.io", *other, *local).refusal
+    assert "give it again" in moorage("upstream", "test", "quay.io", *other, *local).refusal
+    moorage("upstream", "set", "quay.io", *other, "--password-stdin", *local, stdin=SECRET).check()
 
 
 def test_upstream_is_tested(two: Two) -> None:
