@@ -8,6 +8,7 @@ from typing import TextIO
 import typer
 
 from moorage.cli import backup, certificate, config, doctor, name, serve, trust, version, worker
+from moorage.cli.connect import command as connect
 from moorage.cli.manage import (
     access,
     admin,
@@ -30,7 +31,7 @@ from moorage.cli.manage import (
     upstreams,
     users,
 )
-from moorage.cli.transfer import exporting, importing
+from moorage.cli.transfer import copying, exporting, importing, signing_in
 
 app = typer.Typer(
     name="moorage",
@@ -44,6 +45,7 @@ app.command()(worker.worker)
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(trust.trust)
+app.command()(connect.connect)
 app.add_typer(certificate.app, name="certificate")
 app.command(context_settings={"ignore_unknown_options": True})(name.name)
 app.command()(version.version)
@@ -71,6 +73,11 @@ app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
 app.add_typer(importing.app, name="import")
 app.add_typer(exporting.app, name="export")
+app.command()(copying.copy)
+app.command()(copying.push)
+app.command()(copying.pull)
+app.command()(signing_in.login)
+app.command()(signing_in.logout)
 app.add_typer(store.app, name="store")
 app.add_typer(store.scrub_app, name="scrub")
 app.command()(store.verify)

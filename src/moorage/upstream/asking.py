@@ -5,7 +5,6 @@ Source: distribution's "Token Authentication Specification"; RFC 9110, 11 and 15
 
 import asyncio
 import importlib
-import random
 import re
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
@@ -30,7 +29,6 @@ TOKEN_BODY_MAX_BYTES: Final = 1024 * 1024
 TOKEN_WITHIN_S: Final = 30.0
 _KNOWN_MAX: Final = 1000
 _SAID_SCOPES_MAX: Final = 8
-_AGAIN_AFTER_S: Final = (0.05, 0.3)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _scope = re.compile(r"[a-z]+(?:\([a-z]+\))?:[!-~]{1,400}", re.ASCII)
@@ -206,12 +204,6 @@ class Asker:
     ) -> "Reply":
         connections = await self._connect()
         at_home = place.origin == home_of(at).origin
-        try:
-            return await connections.send(method, place, headers, body, at.authority, at_home=at_home)
-        except Cut:
-            if method not in _SAFE:
-                raise
-        await asyncio.sleep(random.uniform(*_AGAIN_AFTER_S))  # noqa: S311 - jitter
         return await connections.send(method, place, headers, body, at.authority, at_home=at_home)
 
     async def _fetch_token(self, at: Address, request: TokenRequest) -> bytes:

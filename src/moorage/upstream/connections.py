@@ -1,7 +1,8 @@
 """Connections to other registries: one request, and its answer as it comes. Knows nothing of registries.
 
-Neither a redirect nor a challenge is acted on here. Each failure is an `UpstreamFailure`, whose sentence
-never has a URL's query in it: that may be a signature.
+Neither a redirect nor a challenge is acted on here. What changes nothing is sent once more by aiohttp when
+the connection is cut before there is an answer: one that was kept may have been closed meanwhile. Each
+failure is an `UpstreamFailure`, whose sentence never has a URL's query in it: that may be a signature.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ _HEADERS_MAX: Final = 128
 _DISCARD_MAX_BYTES: Final = 64 * 1024
 _CONNECTIONS_MAX: Final = 256
 _CONTEXTS_MAX: Final = 64
+_GOODBYE_S: Final = 0.1
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN_S, sock_read=STALL_S)
 _PUSH_TIMEOUT: Final = aiohttp.ClientTimeout(
     total=None, sock_connect=CONNECT_WITHIN_S, sock_read=KEEP_WITHIN_S
@@ -142,6 +144,9 @@ class Connections:
         """Close the connections."""
         for session in (self._secure, self._plain, self._proxied):
             await session.close()
+        if self._contexts:
+            # those that were cut off say goodbye by TLS, and aiohttp does not wait for it
+            await asyncio.sleep(_GOODBYE_S)
 
     async def send(
         self,
@@ -230,11 +235,13 @@ def _open_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     )
 
 
-def _explain(error: Exception, host: str) -> UpstreamFailure:  # noqa: C901 - one line for each
+def _explain(error: Exception, host: str) -> UpstreamFailure:  # noqa: C901, PLR0912 - one line for each
     """What went wrong, for a person."""
     match error:
         case aiohttp.ClientHttpProxyError():
             return Unreachable(f"the proxy answered {error.status} for {host}")
+        case aiohttp.InvalidURL():
+            return Unreachable(f"{host} is no name of a host")
         case aiohttp.ClientConnectorDNSError():
             return Unreachable(f"the name {host} does not resolve: {_reason(error.os_error)}")
         case aiohttp.ClientConnectorCertificateError():

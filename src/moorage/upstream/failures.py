@@ -18,7 +18,7 @@ _code = re.compile(r"[A-Z][A-Z0-9_]{1,39}", re.ASCII)
 
 
 class Cut(Failed):
-    """The connection went before there was an answer: what changes nothing may be asked again."""
+    """The connection went before there was an answer."""
 
 
 class Refused(Failed):

@@ -84,7 +84,10 @@ def follow(base: Place, location: str) -> Place:
 
     Raises NoPlace.
     """
-    place = parse_place(urljoin(base.url, location.partition("#")[0]))
+    target = location.partition("#")[0]
+    if not target:
+        raise NoPlace("it does not say where")
+    place = parse_place(urljoin(base.url, target))
     if base.scheme == "https" and place.scheme != "https":
         raise NoPlace("it leads from https to http")
     if place.port not in _PORTS.values() and place.port < _PORT_FREE_FROM and place.port != base.port:
@@ -109,9 +112,7 @@ def find_realm(base: Place, realm: str) -> Place:
 
     Plain http only where `base` is asked by http itself. Raises NoPlace.
     """
-    if "://" not in realm:
-        raise NoPlace("it is no URL")
-    place = follow(base, realm)
+    place = follow(base, parse_place(realm).url)
     if not is_same_site(base.host, place.host):
         raise NoPlace(f"{place.host} is another site than {base.host}")
     return place

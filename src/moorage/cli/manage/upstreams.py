@@ -323,7 +323,7 @@ def remove(
 
 @app.command("test")
 @managing
-def ask(
+def try_lines(
     session: Session,
     name: NameArgument,
     *,
