@@ -224,7 +224,7 @@ def _line_of(text: str, key: str, section: str | None) -> int:
 def _convert(raw: object, kind: Any) -> object:
     """A value of a setting's type. Raises ValueError with a sentence."""
     if kind == Bytes | None or kind is Bytes:
-        return _bytes(raw)
+        return read_size(raw)
     if kind is timedelta:
         return read_duration(raw)
     if kind is bool:
@@ -277,7 +277,8 @@ def _read_tables(raw: object, short: str | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _bytes(raw: object) -> Bytes:
+def read_size(raw: object) -> Bytes:
+    """A number of bytes as `512MiB` or a plain number. Raises ValueError with a sentence."""
     match = None if isinstance(raw, bool) else _SIZE.fullmatch(str(raw))
     if match is None:
         raise ValueError(f"want a size as 512MiB; this is {raw!r}")

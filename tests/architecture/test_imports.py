@@ -102,7 +102,7 @@ MAY_IMPORT = {
     "databases": ("transfer", "oci", *GROUND),
     "connecting": ("addresses",),
     "issuers": ("identity.federation", "connecting", *GROUND),
-    "upstream": ("mirrors", "connecting", "oci", *GROUND),
+    "upstream": ("transfer", "mirrors", "connecting", "oci", *GROUND),
 }
 """Beside what lies in the same package. Faces and wiring may import all that is here."""
 

@@ -280,8 +280,10 @@ class Manifests:
                 continue
             await self._keep(upstream, address, repository, fetched, tag)
             return
-        # the upstream's own word counts most
-        raise failures[0] if failures else Unreachable("no address of it may be asked")
+        if upstream.address not in addresses:
+            # that an alternative lacks it says nothing of the upstream
+            raise Unreachable(self._lines.describe(upstream))
+        raise failures[0]
 
     async def _get(
         self,

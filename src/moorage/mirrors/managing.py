@@ -52,7 +52,7 @@ class Pinger(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Trial:
     """What came of asking one address; `error` None: all is well."""
 
     url: str
@@ -224,7 +224,7 @@ class ManagedUpstreams:
             log.info("upstream_switched", upstream=each, is_connected=is_on, switched_by=str(actor))
         return switched
 
-    async def test(self, actor: Actor, name: str, given: Given) -> list[Tested]:
+    async def test(self, actor: Actor, name: str, given: Given) -> list[Trial]:
         """Ask each address of an upstream; or the one that is given, as it would be after a change.
 
         Raises FieldInvalid (400), UpstreamUnknown (404).
@@ -239,14 +239,14 @@ class ManagedUpstreams:
         await self._db.write(lambda tx: record(tx, actor, "upstream.test", name, detail=detail))
         return list(await asyncio.gather(*map(self._test, addresses)))
 
-    async def _test(self, address: Address) -> Tested:
+    async def _test(self, address: Address) -> Trial:
         began_s = time.monotonic()
         error = None
         try:
             await self._pinger.ping(address, TEST_TIMEOUT_S)
         except UpstreamFailure as failure:
             error = str(failure)
-        return Tested(address.url, error, time.monotonic() - began_s)
+        return Trial(address.url, error, time.monotonic() - began_s)
 
     async def make_namespaces(self) -> None:
         """See that each upstream of the settings has its namespace: at the start."""

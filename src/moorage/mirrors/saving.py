@@ -27,9 +27,9 @@ Kind = Literal[
     "gets",
     "push_skipped_bytes",
 ]
-"""Bytes that came from an upstream, and that clients were sent of it; questions for its manifests that were
-answered from here, after asking it, and from here because it could not be asked; HEADs and GETs that it was
-asked; bytes that a push need not send because they were here."""
+"""Bytes that came from an upstream, and that clients were sent of it; manifests and blobs that were here when
+they were asked for, and that had to be fetched; answers that were stale, as it could not be asked; HEADs and
+GETs that it was asked; bytes that a push need not send because they were here."""
 
 KEPT: Final = timedelta(days=400)
 """How long a day is remembered."""
@@ -71,9 +71,9 @@ class Counted:
 
     @property
     def hit_rate(self) -> float | None:
-        """Of 1, which part of the questions was answered from here; None where there were none."""
-        asked = self.hits + self.stale + self.misses
-        return (self.hits + self.stale) / asked if asked else None
+        """Of 1, which part of what was asked for was here; None where nothing was."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else None
 
 
 class Savings:

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from moorage.api.manage.documents import Name, Pattern, text, time_of
 from moorage.identity.access.rows import Visibility
 from moorage.mirrors.line_rows import Line, State
-from moorage.mirrors.managing import Tested
+from moorage.mirrors.managing import Trial
 from moorage.mirrors.saving import Counted
 from moorage.mirrors.stating import AUTHORITY_MAX_LENGTH, SECRET_MAX_LENGTH, Changes, Given
 from moorage.mirrors.status import Status
@@ -164,7 +164,8 @@ class LineReply(Struct, frozen=True):
 class CountedReply(Struct, frozen=True):
     """What was counted in some time. `saved_bytes`: sent to clients without being fetched again.
 
-    `hit_rate`: of 1, which part of the questions for manifests was answered from here; null: there were none.
+    `hit_rate`: of 1, which part of the manifests and blobs that were asked for was here; null: none were.
+    `stale`: answers that the upstream could not be asked about.
     """
 
     fetched_bytes: int
@@ -266,7 +267,7 @@ def read_changes(sent: UpstreamChange) -> Changes:
     return Changes(said, read_given(sent), alternatives)
 
 
-def show_tested(tested: Tested) -> TestedAddress:
+def show_tested(tested: Trial) -> TestedAddress:
     """A test as the API shows it."""
     return TestedAddress(tested.url, tested.error, round(tested.seconds, 3))
 

@@ -5,6 +5,7 @@ comes. What an upstream could not be asked about is served as it was last known,
 Source: RFC 9111, 5.1 and RFC 7234, 5.5 (`Warning`, which clients and people still read).
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Final
@@ -86,6 +87,7 @@ def manifest(answer: Answer) -> Answer:
             elif not is_tag(reference):
                 raise
             kind = "misses"
+            await _be_a_task()
             await mirrors.manifests.bring(upstream, name, reference)
             reply = await answer(services, request, name, reference)
         mirrors.savings.count(upstream.name, kind, 1)
@@ -127,6 +129,7 @@ async def _bring(
     """A blob that is not here: as it comes, or, when several parts are wanted, when it has come."""
     digest = parse_digest(reference)
     fills = services.mirrors.fills
+    await _be_a_task()
     brought = await fills.bring(upstream, name, digest)
     if isinstance(brought, Fill) and brought.size:
         if_none_match = request.header(b"if-none-match")
@@ -162,6 +165,7 @@ def blob_head(answer: Answer) -> Answer:
             return _named(await answer(services, request, name, reference), upstream, services, None)
         except (BlobUnknown, NameUnknown):
             digest = parse_digest(reference)
+            await _be_a_task()
             size = await services.mirrors.head_blob(upstream, name, digest)
         headers = [*blobs.headers_for(digest), (b"content-length", b"%d" % size)]
         return _named(Reply(200, headers), upstream, services, None)
@@ -179,6 +183,7 @@ def tags(answer: Answer) -> Answer:
         page = parse_page(request)
         limit = min(page.limit, _TAGS_MAX)
         page = replace(page, limit=limit)
+        await _be_a_task()
         try:
             found = await services.mirrors.list_tags(upstream, name, page.last, limit + 1) if limit else []
         except (UpstreamFailed, UpstreamUnreachable):
@@ -197,10 +202,17 @@ def referrers(answer: Answer) -> Answer:
         upstream = request.upstream
         if upstream is None:
             return await answer(services, request, name, reference)
-        age_ms = await services.mirrors.bring_referrers(upstream, name, parse_digest(reference))
+        digest = parse_digest(reference)
+        await _be_a_task()
+        age_ms = await services.mirrors.bring_referrers(upstream, name, digest)
         return _named(await answer(services, request, name, reference), upstream, services, age_ms)
 
     return get
+
+
+async def _be_a_task() -> None:
+    """Give way once: a request runs at first in no task of its own, and what has a timeout needs one."""
+    await asyncio.sleep(0)
 
 
 def _named(reply: Reply, upstream: Upstream, services: Services, age_ms: int | None) -> Reply:

@@ -44,6 +44,8 @@ class Pushed:
     digest: Digest
     subject: Digest | None
     tags: tuple[Tag, ...]
+    skipped_bytes: int = 0
+    """Of its config and layers, what the client need not send: it was here, or was mounted."""
 
 
 @dataclass(slots=True)
@@ -108,7 +110,8 @@ async def push_manifest(
         mounted_bytes=travelled.mounted_bytes,
         skipped_bytes=travelled.skipped_bytes,
     )
-    return Pushed(found, manifest.subject.digest if manifest.subject else None, push.tags)
+    skipped_bytes = travelled.skipped_bytes + travelled.mounted_bytes
+    return Pushed(found, manifest.subject.digest if manifest.subject else None, push.tags, skipped_bytes)
 
 
 def _store(tx: Transaction, push: _Push) -> _Travelled:
