@@ -11,7 +11,6 @@ from moorage.databases.sqlite import SqliteDatabase
 from moorage.mirrors.along import BLOB_MAX_BYTES
 from moorage.mirrors.asking import Unreachable
 from moorage.oci.digest import Digest, digest_of
-from moorage.oci.names import RepositoryName
 from moorage.storage.filesystem import FilesystemStore
 from tests.content import some_bytes
 from tests.mirrors.conftest import HUB, Open

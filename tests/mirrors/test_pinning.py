@@ -9,10 +9,33 @@ from moorage.oci.names import RepositoryName
 from moorage.oci.version_ranges import RangeInvalid, compile_range
 from tests.mirrors.conftest import HUB
 
-TAGS = (
-    "14 15 15.4 16 16.1 16.1-alpine 17 17-rc1 1.2 1.2.3 1.2.4 1.3 2 0.3 0.3.9 0.4 1.0-rc.1 1.0-rc.2 1.0 1.0.1"
-    " 3.12-slim 3.13.1-slim bookworm-slim latest main"
-).split()
+TAGS = [
+    "14",
+    "15",
+    "15.4",
+    "16",
+    "16.1",
+    "16.1-alpine",
+    "17",
+    "17-rc1",
+    "1.2",
+    "1.2.3",
+    "1.2.4",
+    "1.3",
+    "2",
+    "0.3",
+    "0.3.9",
+    "0.4",
+    "1.0-rc.1",
+    "1.0-rc.2",
+    "1.0",
+    "1.0.1",
+    "3.12-slim",
+    "3.13.1-slim",
+    "bookworm-slim",
+    "latest",
+    "main",
+]
 
 
 @pytest.mark.parametrize(
