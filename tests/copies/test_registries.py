@@ -80,7 +80,7 @@ def test_an_image_with_all_that_refers_to_it_goes_round_byte_for_byte(
     multi: Parts,
     tmp_path: Path,
 ) -> None:
-    """Layout, docker-registry, Moorage, Moorage with accounts and TLS, docker-registry again, layout."""
+    """Layout, docker-registry, Moorage, Moorage with accounts and TLS, and back another way."""
     sign_in("writer")
     trust = ("--ca", guarded.authority)
     repository = "team/round"
@@ -89,6 +89,7 @@ def test_an_image_with_all_that_refers_to_it_goes_round_byte_for_byte(
         f"{at(docker_registry)}/{repository}:1.0",
         f"{at(plain)}/{repository}:1.0",
         f"{guarded.server.address}/{repository}:1.0",
+        f"{at(plain)}/{repository}/again",
         f"{at(docker_registry)}/{repository}/again",
         f"oci:{tmp_path / 'back'}",
     ]
@@ -106,6 +107,7 @@ def test_an_image_with_all_that_refers_to_it_goes_round_byte_for_byte(
     for address, name, authority, headers in (
         (at(docker_registry), repository, None, None),
         (at(docker_registry), f"{repository}/again", None, None),
+        (at(plain), f"{repository}/again", None, None),
         (at(plain), repository, None, None),
         (guarded.server.address, repository, guarded.authority, basic_of("writer")),
     ):

@@ -149,12 +149,12 @@ def test_what_podman_has_kept_counts(home: Home, guarded: Guarded, layout: Layou
 
 
 def test_a_registry_that_asks_for_nothing_takes_anyone(home: Home, plain: ServerProcess) -> None:
-    """As docker does on this machine: plain HTTP, without being told."""
+    """As docker does, and on this machine by plain HTTP without being told."""
     address = f"127.0.0.1:{plain.port}"
 
-    ran = home.run("login", address, "--username", "someone", "--password-stdin", stdin="something")
+    home.run("login", address, "--username", "someone", "--password-stdin", stdin="something").check()
 
-    assert ran.code in {0, 1}
+    assert address in read_config(home)["auths"]
 
 
 @pytest.mark.parametrize(
