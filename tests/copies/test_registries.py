@@ -251,7 +251,7 @@ def test_who_may_not_push_is_told_so(
     home.run("push", layout.folder, target, *trust).check()
     elsewhere = home.run("push", layout.folder, f"{guarded.server.address}/other/app:1.0", *trust).refusal
 
-    assert "sign in with moorage login" in anonymous
+    assert f"moorage login {guarded.server.address}" in anonymous
     assert "It was asked as reader, who may need to be granted it" in reader
     assert "It was asked as writer" in elsewhere
     assert PASSWORD not in anonymous + reader + elsewhere
@@ -273,8 +273,8 @@ def test_a_certificate_that_nobody_vouches_for_is_told_with_what_to_do(
     trusted = home.run("push", layout.folder, target).refusal
 
     assert "is not trusted" in refusal
-    assert "moorage trust" in refusal
-    assert "sign in with moorage login" in trusted
+    assert f"moorage trust {guarded.server.address}" in refusal
+    assert f"moorage login {guarded.server.address}" in trusted
     broken = home.folder / "broken.pem"
     broken.write_text("nothing")
     assert "holds no certificate" in home.run("push", layout.folder, target, "--ca", broken).refusal

@@ -105,7 +105,7 @@ def test_a_credential_helper_has_it_and_the_file_has_not(
     may_push(home, guarded, layout, **helper).check()
     assert home.run("logout", guarded.server.address, **helper).check().out.startswith("Signed out")
     assert list((home.folder / "bin" / "kept").iterdir()) == []
-    assert "sign in with moorage login" in may_push(home, guarded, layout, **helper).refusal
+    assert f"moorage login {guarded.server.address}" in may_push(home, guarded, layout, **helper).refusal
     verbs = (home.folder / "bin" / "verbs").read_text().split()
     assert {"store", "get", "erase"} == set(verbs)
 

@@ -266,7 +266,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _bytes(copied: "Copied") -> str:
-    said = [f"{in_bytes(copied.bytes_sent)} sent"]
+    said = [f"{in_bytes(copied.bytes_sent)} copied"]
     if copied.blobs_mounted:
         said.append(f"{in_bytes(copied.bytes_mounted)} mounted")
     if copied.blobs_skipped:
