@@ -274,5 +274,5 @@ def test_secret_that_cannot_be_read_is_told_with_its_file(
 
 
 def test_cap_is_read_in_minutes_of_the_day() -> None:
-    assert read_bandwidth("08:30-24:00 2MiB") == (510, 1440, "2MiB")
-    assert read_bandwidth("22:00-06:00 100") == (1320, 360, "100")
+    assert read_bandwidth("08:30-24:00 2MiB") == (510, 1440, 2 << 20)
+    assert read_bandwidth("22:00-06:00 100") == (1320, 360, 100)

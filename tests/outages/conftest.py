@@ -7,9 +7,9 @@ import pytest
 
 from bench.servers import DockerRegistry
 from tests.faults.means import require
-from tests.servers import ServerProcess
 from tests.outages.mirror import Mirror, write_settings
 from tests.outages.proxy import Proxy
+from tests.servers import ServerProcess
 
 
 @pytest.fixture

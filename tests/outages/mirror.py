@@ -12,10 +12,10 @@ from typing import Any
 
 from bench.servers import DockerRegistry
 from tests.content import IMAGES, INDEXES, digest_of
-from tests.servers import ServerProcess
-from tests.spec.client import Client, Repository
 from tests.outages.images import Known
 from tests.outages.proxy import Proxy
+from tests.servers import ServerProcess
+from tests.spec.client import Client, Repository
 
 NAME = "hub.test"
 REMOTE = "library/app"

@@ -9,12 +9,12 @@ import pytest
 from bench.servers import DockerRegistry
 from tests.cli.commands import moorage
 from tests.faults.means import wait_until
-from tests.servers import ServerProcess
-from tests.spec.client import Client, Repository
 from tests.outages.images import Known, push_image
 from tests.outages.mirror import NAME, REMOTE, Mirror, write_settings
 from tests.outages.proxy import Proxy
 from tests.outages.spoiling import Fault
+from tests.servers import ServerProcess
+from tests.spec.client import Client, Repository
 
 MIB = 1 << 20
 DUE_S = 30

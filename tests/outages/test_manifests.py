@@ -7,11 +7,11 @@ import pytest
 
 from tests.content import digest_of, encode
 from tests.faults.means import wait_until
-from tests.servers import ServerProcess
 from tests.outages.images import push_image, push_signed_index
 from tests.outages.mirror import NAME, REMOTE, Mirror, Pulled, ask, write_settings
 from tests.outages.proxy import Proxy
 from tests.outages.spoiling import Fault
+from tests.servers import ServerProcess
 
 MIB = 1 << 20
 AGAIN_S = 60

@@ -7,9 +7,9 @@ import pytest
 
 from bench.servers import DockerRegistry
 from tests.content import digest_of, some_bytes
-from tests.spec.client import Client, Repository
 from tests.outages.proxy import Proxy
 from tests.outages.spoiling import Fault
+from tests.spec.client import Client, Repository
 
 CONTENT = some_bytes(300_000)
 TARGET = f"/v2/team/app/blobs/{digest_of(CONTENT)}"

@@ -8,6 +8,7 @@ from typing import TextIO
 import typer
 
 from moorage.cli import backup, certificate, config, doctor, name, serve, trust, version, worker
+from moorage.cli.connect import command as connect
 from moorage.cli.manage import (
     access,
     admin,
@@ -44,6 +45,7 @@ app.command()(worker.worker)
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(trust.trust)
+app.command()(connect.connect)
 app.add_typer(certificate.app, name="certificate")
 app.command(context_settings={"ignore_unknown_options": True})(name.name)
 app.command()(version.version)

@@ -323,9 +323,9 @@ def remove(
     session.show.done("\n".join(said), removed)
 
 
-@app.command()
+@app.command("test")
 @managing
-def test(
+def try_lines(
     session: Session,
     name: NameArgument,
     *,
