@@ -8,7 +8,6 @@ from moorage.clock import now_ms
 from moorage.config import Trust
 from moorage.identity.federation.checking import TokenRefused, check_id_token
 from moorage.identity.federation.trusting import find_trust, is_claim, scopes_of
-from moorage.issuers.addresses import Addresses
 
 ISSUER = "https://issuer.example"
 
@@ -122,30 +121,3 @@ def test_grants_are_scopes_with_what_they_bring() -> None:
         ("team/*", ("pull", "push", "delete")),
         ("library/*", ("pull",)),
     ]
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
-        *("::1", "fe80::1", "fe80::1%eth0", "fc00::1", "::", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe"),
-        *(
-            "2002:7f00:1::",
-            "224.0.0.1",
-            "ff02::1",
-            "255.255.255.255",
-            "192.0.2.1",
-            "198.18.0.1",
-            "2001:db8::1",
-        ),
-    ],
-)
-def test_address_that_is_not_public_is_not_connected_to(address: str) -> None:
-    assert not Addresses([]).is_allowed(address)
-
-
-@pytest.mark.parametrize(
-    "address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "10.1.2.3", "::ffff:10.1.2.3"]
-)
-def test_address_that_is_public_or_listed_is(address: str) -> None:
-    assert Addresses(["10.0.0.0/8"]).is_allowed(address)

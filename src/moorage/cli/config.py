@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from moorage.cli.settings import ConfigOption, load_or_exit
-from moorage.config import Bytes, describe
+from moorage.config import describe
 from moorage.config_file import render
+from moorage.setting import Bytes
 
 app = typer.Typer(help="Check, show and explain the settings.", no_args_is_help=True)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]

@@ -13,9 +13,10 @@ from urllib.parse import quote_plus, urlsplit
 
 import structlog
 
-from moorage.config import OidcSettings, is_loopback
+from moorage.addresses import is_loopback
+from moorage.config import OidcSettings
+from moorage.connecting import Addresses
 from moorage.errors import IssuerUnavailable, SignInRefused
-from moorage.issuers.addresses import Addresses
 from moorage.issuers.failures import AskedInVain
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class HttpIssuers:
 
     def __init__(self, settings: OidcSettings) -> None:
         self._settings = settings
-        self._addresses = Addresses(settings.private_addresses)
+        self._addresses = Addresses(settings.private_addresses, "oidc.private_addresses")
         self._known: dict[str, _Known] = {}
         self._session: Session | None = None
 

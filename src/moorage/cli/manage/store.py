@@ -165,6 +165,8 @@ def _tell_verified(image: str, found: Fact) -> None:
         typer.echo(f"✗ {fault['kind']} {fault['digest']}: {fault['finding']}")
     for digest in found["absent"]:
         typer.echo(f"· layer {digest} is foreign: not held here")
+    for digest in found["not_here"]:
+        typer.echo(f"· {digest} is not here: it is fetched when someone asks for it")
     for referrer in found["referrers"]:
         typer.echo(f"· referrer {referrer['digest']} {shown(referrer['type'])}")
     mark = "✗" if found["faults"] else "✓"

@@ -186,7 +186,8 @@ def list_unlinked(tx: Transaction, manifest_id: int) -> list[Digest]:
 def list_unserved(tx: Transaction, manifest_id: int) -> list[tuple[Digest, bool]]:
     """The blobs that a manifest points at and its repository does not serve; whether each is live somewhere.
 
-    Not those that are manifests of the repository.
+    Not those that are manifests of the repository. A mirror's are fetched when someone asks for them: it may
+    never have had them, and the bytes may be another's.
     """
     rows = tx.all(
         """
@@ -194,6 +195,7 @@ def list_unserved(tx: Transaction, manifest_id: int) -> list[tuple[Digest, bool]
         WHERE e.manifest = ? AND (b.state <> 'live' OR NOT EXISTS
             (SELECT 1 FROM repository_blob WHERE repository = e.repository AND digest = e.target))
         AND NOT EXISTS (SELECT 1 FROM manifest WHERE repository = e.repository AND digest = e.target)
+        AND NOT EXISTS (SELECT 1 FROM mirrored_repository WHERE repository = e.repository)
         """,
         (manifest_id,),
     )

@@ -1,0 +1,26 @@
+"""What commands that ask a registry share: whose certificates count, and what to do when one does not."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AuthorityOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        help="PEM file of a root certificate to trust, besides the system's and those in certs.d folders.",
+        show_default=False,
+    ),
+]
+
+
+def advise(sentence: str) -> str:
+    """What to do about a failure, where something can be done."""
+    if "is not trusted" not in sentence:
+        return ""
+    return (
+        ". If it is Moorage's own, compare its fingerprint and trust it with `moorage trust HOST:PORT`,"
+        " or name the root's file with --ca"
+    )
