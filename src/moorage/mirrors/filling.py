@@ -7,8 +7,6 @@ says and is kept. Whoever sees the file held by no one and unfinished goes on fr
 """
 
 import asyncio
-import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Container
 from concurrent.futures import Executor
 from typing import Final
@@ -35,6 +33,7 @@ from moorage.mirrors.asking import (
     UpstreamFailure,
 )
 from moorage.mirrors.fetching import refusal_of
+from moorage.mirrors.fill import Fill, read
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.saving import Savings
@@ -56,66 +55,12 @@ BEGIN_S: Final = 8.0
 
 _LOOK_EVERY_S: Final = 0.005
 _LOOK_AGAIN_S: Final = 0.25
-_PIECE_BYTES: Final = 1024 * 1024
 _WAITS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between attempts to go on with a blob that was cut; so many in a row that bring nothing end it."""
 
 _TURNS_MAX: Final = 3
-_NAMESPACE: Final = uuid.UUID("6d6f6f72-6167-6500-0000-6d6972726f72")
 
 log = structlog.get_logger()
-
-
-class Fill:
-    """A blob on its way in, as one process sees it: in `available` bytes of its upload's file."""
-
-    def __init__(
-        self, upstream: Upstream, repository: RepositoryName, digest: Digest, size: int | None
-    ) -> None:
-        self.upstream = upstream
-        self.repository = repository
-        self.digest = digest
-        self.size = size
-        """In bytes; None until the upstream says."""
-        self.upload_id = str(uuid.uuid5(_NAMESPACE, f"{upstream.name} {digest}"))
-        self.began_ns = time.time_ns()
-        self.is_ours = False
-        """Whether this process writes the file: what is in it from before counts, or was cut off."""
-        self.available = 0
-        self.blob: Blob | None = None
-        self.failure: UpstreamFailure | RegistryError | None = None
-        self._changed = asyncio.Event()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more comes."""
-        return self.blob is not None or self.failure is not None
-
-    def note_grown(self, size: int, changed_ns: int) -> None:
-        """The file has so many bytes since then.
-
-        Another process may have been given the file a moment ago, with bytes that a crash left in it and
-        that it is about to cut off: nothing counts before it has been seen to write.
-        """
-        if not self.has_ended and size != self.available and (self.is_ours or changed_ns > self.began_ns):
-            self.available = size
-            self._wake()
-
-    def end(self, blob: Blob | None, failure: UpstreamFailure | RegistryError | None) -> None:
-        """It is kept, or has failed."""
-        self.blob, self.failure = blob, failure
-        if blob is not None:
-            self.size = self.available = blob.size
-        self._wake()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def change(self) -> None:
-        """Wait until there is more, or an end."""
-        if not self.has_ended:
-            await self._changed.wait()
 
 
 class Fills:
@@ -188,14 +133,16 @@ class Fills:
 
     def _refusal(self, fill: Fill) -> RegistryError:
         match fill.failure:
-            case NotThere() | NotAllowed():
-                return BlobUnknown(digest=fill.digest, reason=f"{fill.upstream.name}: {fill.failure}")
             case UpstreamFailure():
-                state = self._lines.describe(fill.upstream)
-                return refusal_of(fill.upstream, fill.failure, state)
+                return self._refusal_of(fill, fill.failure)
             case RegistryError():
                 return fill.failure
         return BlobUnknown(digest=fill.digest)
+
+    def _refusal_of(self, fill: Fill, failure: UpstreamFailure) -> RegistryError:
+        if isinstance(failure, NotThere | NotAllowed):
+            return BlobUnknown(digest=fill.digest, reason=f"{fill.upstream.name}: {failure}")
+        return refusal_of(fill.upstream, failure, self._lines.describe(fill.upstream))
 
     async def _link_kept(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob | None:
         """A blob that another mirrored repository of the upstream holds, or one that anyone's may hold.
@@ -260,9 +207,12 @@ class Fills:
                 digest=fill.digest,
                 reason=str(failure)[:300],
             )
-        except BaseException:
+        except asyncio.CancelledError:
             fill.end(None, Failed("the registry is stopping"))
             raise
+        except Exception:
+            log.exception("mirror_blob_failed_oddly", upstream=fill.upstream.name, digest=fill.digest)
+            fill.end(None, Failed("it could not be kept: see the log"))
         else:
             fill.end(blob, None)
             log.info(
@@ -279,7 +229,7 @@ class Fills:
     async def _watch(self, fill: Fill) -> None:
         """Look how far the file has grown, whoever writes it."""
         while True:
-            fill.note_grown(*self._store.upload_state(fill.upload_id))
+            fill.note_state(self._store.upload_state(fill.upload_id))
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _bring(self, fill: Fill) -> Blob:
@@ -325,11 +275,13 @@ class Fills:
                 file = await in_thread(self._threads, self._store.open_upload, fill.upload_id)
             except UploadBusy:
                 continue
-            file.close()
-            blob = await self._find_kept(fill)
-            if await find_repository_of(self._db, fill.upload_id) is None:
-                # it ended just before: opening made the file anew
-                await in_thread(self._threads, self._store.discard_upload, fill.upload_id)
+            try:
+                blob = await self._find_kept(fill)
+                if await find_repository_of(self._db, fill.upload_id) is None:
+                    # it ended just before: opening made the file anew, which nobody else may have yet
+                    await in_thread(self._threads, self._store.discard_upload, fill.upload_id)
+            finally:
+                file.close()
             return blob
 
     async def _fetch(self, fill: Fill, received: int) -> Blob:
@@ -419,24 +371,7 @@ class Fills:
         Raises the failure that ends it.
         """
         try:
-            offset, end = part.first, part.last + 1
-            while offset < end:
-                ready = min(end, fill.available if fill.blob is not None else self._given(fill))
-                if ready <= offset:
-                    if fill.failure is not None:
-                        raise self._refusal(fill)
-                    await fill.change()
-                    continue
-                length = min(_PIECE_BYTES, ready - offset)
-                piece: Piece | None = file.part_in_memory(offset, length)
-                if piece is None:
-                    piece = await in_thread(self._threads, file.read, offset, length)
+            async for piece in read(self._store, self._threads, fill, file, part):
                 yield piece
-                offset += length
-        finally:
-            file.close()
-
-    @staticmethod
-    def _given(fill: Fill) -> int:
-        """How much may be given out before the whole is known to be right."""
-        return min(fill.available, (fill.size or 1) - 1)
+        except UpstreamFailure as failure:
+            raise self._refusal_of(fill, failure) from failure

@@ -198,7 +198,8 @@ class Uploads:
             upload = await self.get(repository, upload_id)
             if chunk is not None:
                 _check_order(upload, chunk)
-            await self._cut_back(file, upload.received)
+            # those who read it go on if what comes now is what they were given
+            await self._cut_back(file, upload.received, in_place=chunk is None or not chunk.is_followed)
             try:
                 yield upload, file
             except StorageFull:
@@ -216,9 +217,9 @@ class Uploads:
         finally:
             file.close()
 
-    async def _cut_back(self, file: UploadFile, size: int) -> None:
+    async def _cut_back(self, file: UploadFile, size: int, *, in_place: bool = True) -> None:
         if file.size > size:
-            await self._in_thread(file.truncate, size)
+            await self._in_thread(lambda: file.truncate(size, in_place=in_place))
 
     async def _take(
         self, upload: Upload, file: UploadFile, chunk: Chunk, hashes: Hashes | None, *, record: bool = True

@@ -1,0 +1,124 @@
+"""Blobs that come: whoever reads them while they do gets what their digest says, or not the whole."""
+
+import asyncio
+import gc
+import os
+
+import pytest
+
+from moorage.databases.sqlite import SqliteDatabase
+from moorage.mirrors.mirrors import Mirrors
+from moorage.oci.digest import Digest, digest_of
+from moorage.oci.names import RepositoryName
+from moorage.oci.ranges import ByteRange
+from moorage.registry.blobs.rows import Blob
+from moorage.registry.blobs.store import FilePart
+from tests.mirrors.conftest import HUB, Open
+from tests.mirrors.elsewhere import Elsewhere
+
+pytestmark = pytest.mark.anyio
+
+NGINX = RepositoryName("docker.io/library/nginx")
+LAYER = bytes(range(256)) * 4096
+DIGEST = digest_of(LAYER)
+
+
+async def read(
+    mirrors: Mirrors, repository: RepositoryName, digest: Digest, size: int, first: int = 0
+) -> bytes:
+    """What a client gets that asks for a blob that is not here, from a byte on."""
+    brought = await mirrors.fills.bring(HUB, repository, digest)
+    assert not isinstance(brought, Blob)
+    file = mirrors.fills.open(brought)
+    assert file is not None
+    got = b""
+    async for piece in mirrors.fills.read(brought, file, ByteRange(first, size - 1)):
+        if isinstance(piece, FilePart):
+            got += os.pread(piece.fd, piece.length, piece.offset)
+        else:
+            got += piece
+    return got
+
+
+@pytest.fixture
+async def nginx(mirrors: Mirrors, hub: Elsewhere) -> None:
+    """An image whose manifest is here and whose layer is not."""
+    hub.push_image("library/nginx", "1", LAYER)
+    await mirrors.manifests.bring(HUB, NGINX, "1")
+
+
+@pytest.mark.usefixtures("nginx")
+@pytest.mark.parametrize("is_right_first", [False, True])
+async def test_b112_reader_of_wrong_bytes_does_not_get_the_last_of_them_when_the_right_ones_come(
+    mirrors: Mirrors, open_mirrors: Open, hub: Elsewhere, *, is_right_first: bool
+) -> None:
+    """One process fetches, another reads along, and is the one that fetches it anew."""
+    second = open_mirrors()
+    await second.upstreams.look()
+    if not is_right_first:
+        hub.changed[DIGEST] = b"\x01" + LAYER[1:]
+    hub.gate = asyncio.Event()
+    first = asyncio.create_task(mirrors.fills.finish(HUB, NGINX, DIGEST))
+    await asyncio.sleep(0.1)
+    reading = asyncio.create_task(read(second, NGINX, DIGEST, len(LAYER)))
+    await asyncio.sleep(0.1)
+    hub.changed.clear()
+    hub.gate.set()
+
+    got = await asyncio.gather(first, reading, return_exceptions=True)
+
+    assert isinstance(got[1], Exception) or got[1] == LAYER
+    assert (await second.fills.finish(HUB, NGINX, DIGEST)).size == len(LAYER)
+
+
+@pytest.mark.usefixtures("nginx")
+async def test_reader_goes_on_when_another_process_begins_anew(
+    mirrors: Mirrors, open_mirrors: Open, hub: Elsewhere, db: SqliteDatabase
+) -> None:
+    """As when the one that fetched was killed: what it had written does not count, but was right."""
+    hub.gate = asyncio.Event()
+    second = open_mirrors()
+    first = asyncio.create_task(mirrors.fills.finish(HUB, NGINX, DIGEST))
+    await asyncio.sleep(0.1)
+    reading = asyncio.create_task(read(second, NGINX, DIGEST, len(LAYER)))
+    await asyncio.sleep(0.1)
+    await mirrors.close()
+    await asyncio.gather(first, return_exceptions=True)
+    # what a kill leaves: bytes that no row counts
+    await db.write(lambda tx: tx.run("UPDATE upload SET received = 0, digest_so_far = NULL"))
+    hub.gate.set()
+
+    assert await reading == LAYER
+
+
+@pytest.mark.usefixtures("nginx")
+async def test_part_that_has_not_come_yet_is_waited_for(mirrors: Mirrors, hub: Elsewhere) -> None:
+    hub.gate = asyncio.Event()
+    reading = asyncio.create_task(read(mirrors, NGINX, DIGEST, len(LAYER), len(LAYER) - 1000))
+    await asyncio.sleep(0.1)
+    hub.gate.set()
+
+    assert await reading == LAYER[-1000:]
+
+
+@pytest.mark.usefixtures("nginx")
+async def test_client_that_leaves_before_the_first_byte_leaves_no_open_file(
+    mirrors: Mirrors, hub: Elsewhere
+) -> None:
+    hub.gate = asyncio.Event()
+    brought = await mirrors.fills.bring(HUB, NGINX, DIGEST)
+    assert not isinstance(brought, Blob)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a few names
+
+    for _ in range(10):
+        file = mirrors.fills.open(brought)
+        assert file is not None
+        pieces = mirrors.fills.read(brought, file, ByteRange(0, 10))
+        del file
+        await pieces.aclose()
+        del pieces
+    gc.collect()
+
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    hub.gate.set()
+    await mirrors.fills.finish(HUB, NGINX, DIGEST)
