@@ -1,85 +1,108 @@
-"""Which addresses this process may connect to, looked at just before it does.
+"""Which hosts are public and which are somewhere inside, in all the spellings that a resolver takes.
 
-A name can resolve to anything, and to something else a moment later. So what counts is the address that
-the socket is opened for, in whatever spelling it came: an IPv6 address that stands for an IPv4 one is
-looked at as that one.
+    127.0.0.1  127.1  0x7f.1  2130706433  [::1]  [::ffff:127.0.0.1]  [64:ff9b::7f00:1]     this machine
+    localhost  registry.lan  nas.local  metadata.google.internal  nas                      names from inside
+
+Names that look public are anyone's to point anywhere: who connects looks at the address once more.
+Source: inet_aton(3); RFC 6052, RFC 3056, RFC 4380, RFC 3879; RFC 6761, RFC 6762, RFC 8375.
 """
 
-import errno
 import ipaddress
-import socket
+import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-EVERYWHERE: Final = ("0.0.0.0/0", "::/0")
-"""All networks: for a command that a person runs, who may connect to whatever this machine can reach."""
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_SITE_LOCAL: Final = ipaddress.ip_network("fec0::/10")
 _LOW_32_BITS: Final = 2**32 - 1
 _ISATAP: Final = (0x00005EFE, 0x02005EFE)
+_INSIDE: Final = (
+    "localhost",
+    "localdomain",
+    "local",
+    "internal",
+    "intranet",
+    "lan",
+    "home",
+    "corp",
+    "private",
+)
+"""Last labels of names that no public server answers for."""
+_HOME: Final = "home.arpa"
+
+# number ::= "0x" hex* | "0" octal* | decimal
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+", re.ASCII)
+_PARTS_MAX: Final = 4
+_BYTE: Final = 256
 
 
-class AddressRefused(OSError):
-    """An address that is no public one, and not listed."""
+def is_loopback(host: str) -> bool:
+    """Whether a host, as a URL has it, is this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
-class Addresses:
-    """Public addresses, and the networks that a setting lists; `setting` is its name, for the sentence."""
-
-    def __init__(self, networks: Iterable[str], setting: str) -> None:
-        self._networks = [ipaddress.ip_network(each, strict=False) for each in networks]
-        self._setting = setting
-
-    def open_socket(self, found: tuple[Any, ...]) -> socket.socket:
-        """A socket for one address that a name was resolved to, just before it is connected.
-
-        Raises AddressRefused.
-        """
-        self.check(str(found[4][0]))
-        return socket.socket(*found[:3])
-
-    def open_listed_socket(self, found: tuple[Any, ...]) -> socket.socket:
-        """The same, for a listed address only: where nothing is encrypted.
-
-        Raises AddressRefused.
-        """
-        address = str(found[4][0])
-        if not self.is_listed(address):
-            sentence = f"http:// goes only to addresses in {self._setting}, and {address} is not"
-            raise AddressRefused(errno.EACCES, sentence)
-        return socket.socket(*found[:3])
-
-    def check(self, address: str) -> None:
-        """Raises AddressRefused for one that may not be asked."""
-        if not self.is_allowed(address):
-            sentence = f"{address} is no public address, and not in {self._setting}"
-            raise AddressRefused(errno.EACCES, sentence)
-
-    def is_allowed(self, address: str) -> bool:
-        """Whether this address may be asked."""
-        return is_public(address) or self.is_listed(address)
-
-    def is_listed(self, address: str) -> bool:
-        """Whether the setting lists it."""
-        ip = _parse(address)
-        return any(ip in network for network in self._networks)
+def read_networks(texts: Iterable[str]) -> list[Network]:
+    """Networks, or single addresses. Raises ValueError."""
+    return [ipaddress.ip_network(each, strict=False) for each in texts]
 
 
-def is_public(address: str) -> bool:
-    """Whether an address is one of the internet's: not private, loopback, link-local, shared or multicast."""
-    ip = _parse(address)
-    is_site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or is_site_local)
+def is_allowed(ip: IPAddress, networks: Iterable[Network]) -> bool:
+    """Whether an address is public, or lies in one of these networks."""
+    inner = inner_of(ip)
+    return is_public(inner) or any(each in network for each in (inner, ip) for network in networks)
 
 
-def _parse(address: str) -> IPAddress:
-    """The address, or the IPv4 one that it stands for."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
+def is_public(ip: IPAddress) -> bool:
+    """Whether an address is one of the internet's."""
+    inner = inner_of(ip)
+    return inner.is_global and not (inner.is_multicast or inner.is_reserved or inner in _SITE_LOCAL)
+
+
+def inner_of(ip: IPAddress) -> IPAddress:
+    """The IPv4 address that an IPv6 one stands for, if it does."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     is_isatap = ip.is_global and (int(ip) >> 32) & _LOW_32_BITS in _ISATAP
     if ip in _NAT64 or is_isatap:
         return ipaddress.IPv4Address(int(ip) & _LOW_32_BITS)
+    if ip.teredo is not None:
+        return ip.teredo[1]
     return ip.ipv4_mapped or ip.sixtofour or ip
+
+
+def read_host(host: str) -> IPAddress | None:
+    """The address that a URL's host is, however it is spelled; None for a name.
+
+    Raises ValueError where it ends in a number as no name does, and is no address.
+    """
+    if ":" in host:
+        return ipaddress.IPv6Address(host)
+    parts = host.split(".")
+    if _NUMBER.fullmatch(parts[-1]) is None:
+        return None
+    if len(parts) > _PARTS_MAX or not all(_NUMBER.fullmatch(each) for each in parts):
+        raise ValueError(f"{host} is no address")
+    *high, low = map(_read_number, parts)
+    if any(each >= _BYTE for each in high) or low >= _BYTE ** (_PARTS_MAX - len(high)):
+        raise ValueError(f"{host} is no address")
+    value = sum(each << 8 * (_PARTS_MAX - 1 - at) for at, each in enumerate(high))
+    return ipaddress.IPv4Address(value + low)
+
+
+def _read_number(text: str) -> int:
+    if text[:2].lower() == "0x":
+        return int(text[2:] or "0", 16)
+    is_octal = text.startswith("0") and len(text) > 1
+    return int(text, 8 if is_octal else 10)
+
+
+def is_inside_name(name: str) -> bool:
+    """Whether a name is one that only a network of one's own answers for."""
+    last = name.rpartition(".")[2]
+    return "." not in name or last in _INSIDE or name == _HOME or name.endswith(f".{_HOME}")

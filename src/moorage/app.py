@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from moorage import logs
+from moorage import logs, mirroring
 from moorage.api.dispatch import Dispatcher
 from moorage.api.fronts import Fronts
 from moorage.api.gate import Gate
@@ -35,6 +35,8 @@ from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.lifecycle.untagged import clearing as untagged
+from moorage.mirrors.configuring import UpstreamsUnusable
+from moorage.mirrors.mirrors import Mirrors
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
 from moorage.records.jobs.scheduling import Scheduled
@@ -51,6 +53,7 @@ from moorage.storage.upkeep import FilesystemUpkeep
 from moorage.transfer.backing_up import Source
 from moorage.transfer.restoring import MARKER
 from moorage.upkeep import Upkeep, backup_source
+from moorage.upstream.client import HttpRegistry
 from moorage.web.routes import PAGES
 from moorage.web.trust import TrustPages
 
@@ -81,12 +84,14 @@ async def open_registry(
     services = opened.services
     await _make_key(opened.db)
     await _compare_sequence(opened)
-    keeping = asyncio.create_task(_keep(services))
+    await _make_namespaces(services)
+    keeping = [asyncio.create_task(_keep(services)), asyncio.create_task(services.mirrors.keep())]
     try:
         yield Dispatcher(services, Operations(services, health, metrics, trust), metrics, PAGES)
     finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        for each in keeping:
+            each.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
         try:
             await services.pulls.write()
         finally:
@@ -99,12 +104,14 @@ class Work:
 
     jobs: JobWorker
     sweep: Sweep
+    mirrors: Mirrors
 
     async def run(self) -> None:
         """Until cancelled; jobs under way are then queued again."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.jobs.run())
             tasks.create_task(self.sweep.run())
+            tasks.create_task(self.mirrors.keep())
 
 
 @asynccontextmanager
@@ -124,6 +131,7 @@ async def open_worker(settings: Settings, health: Health) -> AsyncIterator[Work]
                 opened.second_digests,
                 Sequence(opened.db, data),
             ),
+            opened.services.mirrors,
         )
     finally:
         await opened.close()
@@ -240,9 +248,12 @@ class _Opened:
     store: FilesystemStore
     second_digests: SecondDigests
     issuers: HttpIssuers
+    registry: HttpRegistry
     threads: ThreadPoolExecutor
 
     async def close(self) -> None:
+        await self.services.mirrors.close()
+        await self.registry.close()
         await self.issuers.close()
         self.services.passwords.close()
         self.threads.shutdown()
@@ -274,6 +285,11 @@ def _open(
     )
     blobs = BlobServer(db, store, threads, second_digests, settings.delete.delay_ms)
     issuers = HttpIssuers(settings.oidc)
+    registry = HttpRegistry(settings.mirrors.private_addresses)
+    try:
+        mirrors = mirroring.open_mirrors(settings, db, store, threads, uploads, registry)
+    except UpstreamsUnusable as error:
+        raise StartRefused(str(error)) from error
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)
     services = Services(
@@ -290,8 +306,10 @@ def _open(
         Pulls(db),
         PlatformReader(db, store, threads),
         FilesystemUpkeep(store),
+        mirrors,
+        mirroring.manage_upstreams(settings, db, registry, mirrors),
     )
-    return _Opened(services, db, store, second_digests, issuers, threads)
+    return _Opened(services, db, store, second_digests, issuers, registry, threads)
 
 
 def _upkeep(opened: _Opened) -> Upkeep:
@@ -303,6 +321,7 @@ def _handlers(opened: _Opened) -> Mapping[str, Handler]:
     db, settings = opened.db, opened.services.settings
     return {
         **_upkeep(opened).handlers(),
+        **mirroring.handlers(db, opened.services.mirrors),
         retention.KIND: retention.Retention(db, settings.delete).run,
         untagged.KIND: untagged.Untagged(db, settings.delete, settings.retention.untagged).run,
     }
@@ -315,6 +334,7 @@ def _schedules(opened: _Opened) -> Mapping[str, Scheduled]:
     leaving = untagged.Untagged(opened.db, settings.delete, settings.retention.untagged)
     return {
         **_upkeep(opened).schedules(),
+        **mirroring.schedules(opened.db, opened.services.mirrors, jobs),
         retention.KIND: Scheduled(read_schedule(jobs.retention), retention.has_rules),
         untagged.KIND: Scheduled(read_schedule(jobs.untagged), leaving.is_due),
     }
@@ -327,6 +347,14 @@ async def _compare_sequence(opened: _Opened) -> None:
     except RegistryError as refusal:
         # no garbage is collected either where nothing can be written
         log.warning("sequence_not_compared", reason=str(refusal))
+
+
+async def _make_namespaces(services: Services) -> None:
+    """Each upstream of the settings has a namespace, which says who may pull. Without room, not yet."""
+    try:
+        await services.managed.make_namespaces()
+    except RegistryError as refusal:
+        log.warning("upstream_namespaces_not_made", reason=str(refusal))
 
 
 async def _make_key(db: Database) -> None:

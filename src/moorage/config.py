@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
+from moorage.addresses import is_loopback
+from moorage.config_mirrors import MirrorSettings
 from moorage.schedule import read_schedule
-
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
+from moorage.setting import GIB, KIB, MIB, Bytes, required, setting
 
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 # grant     ::= action ("," action)* " " pattern
@@ -27,22 +26,6 @@ _GRANT = re.compile(
 )
 _ROBOT = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*", re.ASCII)
 _PUBLIC = re.compile(r"https?://[A-Za-z0-9._\-\[\]:]+/?", re.ASCII)
-
-T = TypeVar("T")
-
-
-class Bytes(int):
-    """A number of bytes; written as `4MiB`, `1GiB` or a plain number."""
-
-
-def setting(default: T, meaning: str) -> T:
-    """A field with its default and its meaning, one sentence or two for an operator."""
-    return field(default=default, metadata={"meaning": meaning})
-
-
-def required(meaning: str) -> Any:
-    """A field of a table that has no default."""
-    return field(metadata={"meaning": meaning})
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,14 +364,6 @@ def _issuer_problems(issuer: str) -> list[str]:
     return []
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host, as a URL has it, is this machine."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
     """Signing in by OpenID Connect: people at their provider, CI by the tokens it has anyway."""
@@ -486,6 +461,8 @@ class JobSettings:
     history_age: timedelta = setting(timedelta(days=30), "How long a job that has ended is remembered.")
     retention: str = setting("17 3 * * *", "When the rules of retention are followed.")
     untagged: str = setting("every 1h", "When manifests that nothing leads to are looked for.")
+    evict: str = setting("every 15m", "When it is looked whether an upstream is over its budget.")
+    prefetch: str = setting("17 1 * * *", "When what upstreams have pinned is fetched.")
 
     def problems(self) -> list[tuple[str, str]]:
         """What an operator must mend, as (key, sentence)."""
@@ -563,6 +540,7 @@ class Settings:
     delete: DeleteSettings = field(default_factory=DeleteSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)
+    mirrors: MirrorSettings = field(default_factory=MirrorSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     jobs: JobSettings = field(default_factory=JobSettings)

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from moorage.config import Bytes, Described, Settings, describe
+from moorage.config import Described, Settings, describe
+from moorage.setting import Bytes
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB|TiB)?", re.ASCII)
@@ -108,7 +109,8 @@ class _Loader:
     def _tables(self, kind: type, raw: object, setting: str, place: "_Place") -> tuple[Any, ...]:
         """Those of a list of tables that can be used. Raises ValueError where there is no such list."""
         made = [
-            self._table(kind, row, setting, partial(place, at)) for at, row in enumerate(_read_tables(raw))
+            self._table(kind, row, setting, partial(place, at))
+            for at, row in enumerate(_read_tables(raw, getattr(kind, "SHORT", None)))
         ]
         return tuple(each for each in made if each is not None)
 
@@ -124,7 +126,7 @@ class _Loader:
                 self.problems.append(f"{place(key)}: no setting {setting}.{key}{nearest(key, list(known))}")
                 continue
             try:
-                values[key] = _convert(raw, known[key].type)
+                values[key] = self._value_in(known[key].type, raw, f"{setting}.{key}", partial(place, key))
             except ValueError as error:
                 self.problems.append(f"{place(key)}: {setting}.{key}: {error}")
         self.problems += [
@@ -137,6 +139,11 @@ class _Loader:
         made = kind(**values)
         self.problems += [f"{place(key)}: {setting}.{key}: {sentence}" for key, sentence in made.problems()]
         return made if len(self.problems) == before else None
+
+    def _value_in(self, kind: Any, raw: object, setting: str, place: Callable[[], str]) -> Any:
+        """A table's value, which may be tables itself. Raises ValueError with a sentence."""
+        inner = table_of(kind)
+        return _convert(raw, kind) if inner is None else self._tables(inner, raw, setting, lambda *_: place())
 
     def settings(self) -> Settings:
         defaults, sections = Settings(), {}
@@ -217,7 +224,7 @@ def _line_of(text: str, key: str, section: str | None) -> int:
 def _convert(raw: object, kind: Any) -> object:
     """A value of a setting's type. Raises ValueError with a sentence."""
     if kind == Bytes | None or kind is Bytes:
-        return _bytes(raw)
+        return read_size(raw)
     if kind is timedelta:
         return read_duration(raw)
     if kind is bool:
@@ -255,20 +262,23 @@ def table_of(kind: Any) -> type | None:
     return inner[0] if inner and isinstance(inner[0], type) and is_dataclass(inner[0]) else None
 
 
-def _read_tables(raw: object) -> list[dict[str, Any]]:
-    """A list of tables in TOML; in the environment, as JSON."""
+def _read_tables(raw: object, short: str | None) -> list[dict[str, Any]]:
+    """A list of tables in TOML; in the environment, as JSON. `short`: the key that a mere text stands for."""
     rows = raw
     if isinstance(raw, str):
         try:
             rows = json.loads(raw)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"want a list of tables as JSON: {error}") from error
+    if isinstance(rows, list) and short is not None:
+        rows = [{short: each} if isinstance(each, str) else each for each in rows]
     if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
         raise ValueError(f"want a list of tables; this is {rows!r}")
     return rows
 
 
-def _bytes(raw: object) -> Bytes:
+def read_size(raw: object) -> Bytes:
+    """A number of bytes as `512MiB` or a plain number. Raises ValueError with a sentence."""
     match = None if isinstance(raw, bool) else _SIZE.fullmatch(str(raw))
     if match is None:
         raise ValueError(f"want a size as 512MiB; this is {raw!r}")
@@ -309,7 +319,9 @@ def render(value: object) -> str:
         case tuple() | list():
             return "[" + ", ".join(render(each) for each in value) + "]"
         case Mapping():
-            inner = ", ".join(f"{_render_key(key)} = {render(each)}" for key, each in value.items())
+            # what is unset is left out: nothing in TOML says so
+            said = {key: each for key, each in value.items() if each is not None}
+            inner = ", ".join(f"{_render_key(key)} = {render(each)}" for key, each in said.items())
             return f"{{ {inner} }}" if inner else "{}"
         case _:
             # a JSON string is a TOML basic string, but for DEL

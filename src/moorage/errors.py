@@ -18,6 +18,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       FieldInvalid DocumentTooLarge                              the API's documents
       AccountNameInvalid NameTaken PasswordInvalid PatternInvalid ActionsInvalid LastAdmin
       AccountUnknown GroupUnknown NamespaceUnknown GrantUnknown TokenUnknown     accounts and what they may do
+      UpstreamUnknown UpstreamStateInvalid                       other registries
       CheckFirst                                                 keeping the store
       JobUnknown JobStateInvalid                                 jobs
       RequestInvalid TooManyRequests HeadersTooLarge TargetTooLong    what is no proper request
@@ -25,6 +26,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       StorageFailed ContentDamaged                                    the disk failed, or had failed
       Unavailable                                                     not now
         StorageReadOnly StorageFull DatabaseBusy DatabaseFull IssuerUnavailable
+      UpstreamFailed UpstreamUnreachable                              another registry was asked in vain
 
 Source: distribution-spec main (967efdc), "Error Codes"; statuses as the clients expect them.
 """
@@ -506,6 +508,18 @@ class NamespaceUnknown(RegistryError):
     status, code, message = 404, "NAMESPACE_UNKNOWN", "there is no such namespace"
 
 
+class UpstreamUnknown(RegistryError):
+    """No upstream of this name."""
+
+    status, code, message = 404, "UPSTREAM_UNKNOWN", "there is no such upstream"
+
+
+class UpstreamStateInvalid(RegistryError):
+    """This cannot be done to the upstream as it is."""
+
+    status, code, message = 409, "UPSTREAM_STATE_INVALID", "not with the upstream as it is"
+
+
 class GrantUnknown(RegistryError):
     """No grant of this number, or not for the one who asks."""
 
@@ -546,3 +560,15 @@ class CheckFirst(RegistryError):
     """The store is mistrusted, and no one has looked at what is lost since."""
 
     status, code, message = 409, "CHECK_FIRST", "the store has to be checked first: moorage store check"
+
+
+class UpstreamFailed(RegistryError):
+    """Another registry, whose content is mirrored here, answered with an error or with wrong bytes."""
+
+    status, code, message = 502, "UNAVAILABLE", "the upstream registry failed"
+
+
+class UpstreamUnreachable(RegistryError):
+    """Another registry, whose content is mirrored here, does not answer, or is not to be asked."""
+
+    status, code, message = 504, "UNAVAILABLE", "the upstream registry cannot be asked"

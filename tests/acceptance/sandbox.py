@@ -24,6 +24,8 @@ from tests.acceptance.images import write_docker_archive
 
 PACKAGES = {
     "buildah": "buildah",
+    "containerd": "containerd",
+    "ctr": "containerd",
     "curl": "curl",
     "docker": "docker.io",
     "docker-registry": "docker-registry",
@@ -43,6 +45,7 @@ PACKAGES = {
 SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 COMMAND_SECONDS = 120
 STOP_SECONDS = 20
+_RELOADED = "Reloaded configuration"
 DOCKER_SOCKET = "unix:///run/moorage-docker.sock"
 
 _SHUT_OFF = """
@@ -137,6 +140,12 @@ class Sandbox:
     ) -> None:
         if self._holder is not None:
             self._holder.communicate(timeout=STOP_SECONDS)
+
+    @property
+    def pid(self) -> int:
+        """The process that holds its namespaces."""
+        assert self._holder is not None
+        return self._holder.pid
 
     def start(self, *command: str | Path) -> subprocess.Popen[str]:
         """Start a command in a process group of its own, both its outputs in one pipe."""
@@ -243,6 +252,16 @@ class Dockerd:
         self("image", "load", "--input", archive)
         archive.unlink()
         return image
+
+    def reload(self) -> None:
+        """Let it read daemon.json again, as `systemctl reload docker` does."""
+        assert self._process is not None
+        seen = self._log_path.read_text().count(_RELOADED)
+        self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._log_path.read_text().count(_RELOADED) == seen:
+            assert time.monotonic() < deadline, self._log_path.read_text()[-4000:]
+            time.sleep(0.05)
 
     def push(self, image: str) -> str:
         """Push and return the digest that docker reports."""

@@ -4,95 +4,18 @@ Everything happens in a network of the test's own, where the registry listens on
 clients reach it by one that docker does not trust by itself.
 """
 
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
 from tests.acceptance.images import pack_layers
+from tests.acceptance.office import PASSWORD, Office
 from tests.acceptance.sandbox import Dockerd, Sandbox, require, require_root
 
 ADDRESS = "192.168.77.1"
-PORT = 5000
-PASSWORD = "correct horse battery"
-START_SECONDS = 20
-SECRET = re.compile(r"moor_[A-Za-z0-9_-]{43}")
-
-
-class Office:
-    """The registry on its network, started by the line that an administrator types."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        self.address = f"{ADDRESS}:{PORT}"
-        self.data = sandbox.root / "registry"
-        self._log = sandbox.root / "registry.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        serve = ("serve", "--listen", f"0.0.0.0:{PORT}", "--data", self.data)
-        self._process = self.sandbox.start_logged(self._log, sys.executable, "-m", "moorage", *serve)
-        deadline = time.monotonic() + START_SECONDS
-        while self.sandbox.attempt("curl", "-ksf", f"https://{self.address}/readyz")[0] != 0:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self._stop()
-                pytest.fail(f"the registry did not start:\n{self.printed}", pytrace=False)
-            time.sleep(0.1)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
-        assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGTERM)
-        self._process.wait(timeout=40)
-
-    @property
-    def printed(self) -> str:
-        """What was said on the terminal, and the log."""
-        return self._log.read_text()
-
-    def find_line(self, pattern: str) -> str:
-        """The one printed line that has this in it."""
-        (line,) = [line.strip() for line in self.printed.splitlines() if re.search(pattern, line)]
-        return line
-
-    def moorage(self, *arguments: str, said: str = "") -> str:
-        """Type a command of ours beside the data folder."""
-        return self.sandbox.say(said, sys.executable, "-m", "moorage", *arguments, "--data", str(self.data))
-
-    def add_person(self, name: str) -> None:
-        self.moorage("user", "add", name, "--password-stdin", said=PASSWORD + "\n")
-
-    def add_robot(self, name: str, *grants: str) -> str:
-        """Make a robot with these grants; the secret of a token of its."""
-        self.moorage("user", "add", name, "--robot")
-        for grant in grants:
-            self.moorage("grant", "add", name, *grant.split())
-        (secret,) = SECRET.findall(self.moorage("token", "create", "ci", "--for", name))
-        return str(secret)
-
-    def claim(self, link: str, name: str) -> None:
-        """Do what a person does in a browser with the printed link."""
-        url = urlsplit(link)
-        page = self.sandbox.run("curl", "-ks", link)
-        assert "first administrator" in page
-        code = parse_qs(url.query)["code"][0]
-        form = urlencode({"code": code, "name": name, "password": PASSWORD, "again": PASSWORD})
-        answer = self.sandbox.run("curl", "-ks", f"{url.scheme}://{url.netloc}{url.path}", "-d", form)
-        assert f"is yours, {name}" in answer
 
 
 @pytest.fixture(scope="module")

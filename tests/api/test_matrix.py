@@ -87,6 +87,13 @@ def make_retention_rule(owner: Person) -> str:
     return f"/retention/rules/{made['id']}"
 
 
+def make_upstream(owner: Person) -> str:
+    """One that is not asked: there is no such address."""
+    admin = Person(owner.registry, ADMIN)
+    assert admin.ask("POST", "/upstreams", {"name": "mirror.example"}).status in {201, 409}
+    return "/upstreams/mirror.example"
+
+
 class Row(NamedTuple):
     """What each caller but the first two is answered. Where one is let in, little or nothing is changed."""
 
@@ -199,6 +206,33 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/retention/rules/{id}"): Row("404 200 404 200 200 404", make_retention_rule),
     ("DELETE", "/retention/rules/{id}"): Row("404 204 404 403 204 404", make_retention_rule),
     ("POST", "/retention/runs"): Row("403 202 403 403 202 403", "/retention/runs", {"scope": "alice/*"}),
+    ("GET", "/upstreams"): Row("403 403 403 200 200 403", "/upstreams"),
+    ("POST", "/upstreams"): Row(ADMINS_ONLY.format(400), "/upstreams", {"name": "lan"}),
+    ("GET", "/upstreams/status"): Row("403 403 403 200 200 403", "/upstreams/status"),
+    ("PUT", "/upstreams/disconnection"): Row(ADMINS_ONLY.format(200), "/upstreams/disconnection"),
+    ("DELETE", "/upstreams/disconnection"): Row(ADMINS_ONLY.format(200), "/upstreams/disconnection"),
+    ("POST", "/upstreams/prefetches"): Row(
+        ADMINS_ONLY.format(404), "/upstreams/prefetches", {"upstream": "none"}
+    ),
+    ("POST", "/upstreams/rehearsals"): Row(
+        ADMINS_ONLY.format(404), "/upstreams/rehearsals", {"upstream": "none"}
+    ),
+    ("GET", "/upstreams/{name}"): Row("403 403 403 200 200 403", make_upstream),
+    ("PATCH", "/upstreams/{name}"): Row(ADMINS_ONLY.format(200), make_upstream, {"freshness_s": 60}),
+    ("DELETE", "/upstreams/{name}"): Row(ADMINS_ONLY.format(200), make_upstream),
+    ("GET", "/upstreams/{name}/status"): Row(
+        "403 403 403 200 200 403", lambda owner: f"{make_upstream(owner)}/status"
+    ),
+    ("PUT", "/upstreams/{name}/disconnection"): Row(
+        ADMINS_ONLY.format(200), lambda owner: f"{make_upstream(owner)}/disconnection"
+    ),
+    ("DELETE", "/upstreams/{name}/disconnection"): Row(
+        ADMINS_ONLY.format(200), lambda owner: f"{make_upstream(owner)}/disconnection"
+    ),
+    ("POST", "/upstreams/{name}/test"): Row(
+        ADMINS_ONLY.format(400), lambda owner: f"{make_upstream(owner)}/test", {"url": "https://127.1"}
+    ),
+    ("GET", "/savings"): Row("403 403 403 200 200 403", "/savings"),
     ("GET", "/openapi.json"): Row(ALL, "/openapi.json"),
 }
 

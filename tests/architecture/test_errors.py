@@ -45,6 +45,8 @@ STATUSES = {
     "GROUP_UNKNOWN": {404},
     "NAMESPACE_UNKNOWN": {404},
     "GRANT_UNKNOWN": {404},
+    "UPSTREAM_UNKNOWN": {404},
+    "UPSTREAM_STATE_INVALID": {409},
     "DELETION_UNKNOWN": {404},
     "CONTENT_GONE": {409},
     "TOKEN_UNKNOWN": {404},
@@ -56,8 +58,8 @@ STATUSES = {
     "CLAIM_INVALID": {403},
     "LAST_ADMIN": {409},
     "CHECK_FIRST": {409},
-    # 507 no room
-    "UNAVAILABLE": {503, 507},
+    # 502, 504 another registry was asked in vain; 507 no room
+    "UNAVAILABLE": {502, 503, 504, 507},
     "UNKNOWN": {500},
 }
 

@@ -7,7 +7,18 @@ import pytest
 from tests.architecture.source import Module, read_modules
 
 MODULES = read_modules()
-GROUND = ("errors", "config", "schedule", "clock", "health", "database", "threads")
+GROUND = (
+    "errors",
+    "config",
+    "config_mirrors",
+    "setting",
+    "addresses",
+    "schedule",
+    "clock",
+    "health",
+    "database",
+    "threads",
+)
 """What stands on nothing else of ours."""
 
 BENEATH = ("identity", "records", "oci", *GROUND)
@@ -29,7 +40,8 @@ OUTSIDE = (
 
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, ()),
-    "config": ("schedule",),
+    "config": ("config_mirrors", "setting", "addresses", "schedule"),
+    "config_mirrors": ("setting", "addresses"),
     "server": (),
     "certificates": GROUND,
     "oci": ("oci", "errors"),
@@ -88,9 +100,9 @@ MAY_IMPORT = {
     "transfer": ("lifecycle", "registry", *BENEATH),
     "storage": ("transfer", "lifecycle", "registry", "oci", *GROUND),
     "databases": ("transfer", "oci", *GROUND),
-    "addresses": (),
-    "issuers": ("identity.federation", "addresses", *GROUND),
-    "upstream": ("mirrors", "addresses", "oci", *GROUND),
+    "connecting": ("addresses",),
+    "issuers": ("identity.federation", "connecting", *GROUND),
+    "upstream": ("transfer", "mirrors", "connecting", "oci", *GROUND),
 }
 """Beside what lies in the same package. Faces and wiring may import all that is here."""
 

@@ -28,7 +28,7 @@ def readers(each: Described) -> set[str]:
 ATTRIBUTES = {
     node.attr
     for module in read_modules()
-    if module.name not in {"config", "config_file"}
+    if module.name not in {"config", "config_file", "config_mirrors"}
     for node in ast.walk(module.tree)
     if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
 }

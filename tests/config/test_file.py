@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from moorage.cli.main import app
-from moorage.config import GIB, KIB, MIB, Bytes, Described, Settings, describe
+from moorage.config import Described, Settings, describe
 from moorage.config_file import SettingsRefused, default_path, load
+from moorage.setting import GIB, KIB, MIB, Bytes
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -12,10 +12,11 @@ from moorage import app
 from moorage.api.dispatch import Dispatcher
 from moorage.api.exchange import Message
 from moorage.api.metrics import Metrics
-from moorage.config import Bytes, Settings, StorageSettings, UploadSettings
+from moorage.config import Settings, StorageSettings, UploadSettings
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
+from moorage.setting import Bytes
 from moorage.storage.filesystem import FilesystemStore
 
 Body = bytes | Sequence[bytes] | AsyncIterator[bytes]

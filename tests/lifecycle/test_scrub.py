@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from moorage.config import Bytes, ScrubSettings
+from moorage.config import ScrubSettings
 from moorage.database import Transaction
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.errors import StorageFailed
@@ -20,6 +20,7 @@ from moorage.lifecycle.scrubbing import rows
 from moorage.lifecycle.scrubbing.scrub import Scrub, begin_now
 from moorage.lifecycle.scrubbing.verifying import Verifier
 from moorage.records.audit.rows import Filter, list_entries
+from moorage.setting import Bytes
 from moorage.storage.blob_file import FilesystemBlobFile
 from moorage.storage.filesystem import FilesystemStore
 from tests.content import MIB, digest_of, encode, image, index, some_bytes, subject

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 from moorage import app
 from moorage.api.dispatch import Dispatcher
 from moorage.api.metrics import Metrics
-from moorage.config import Bytes, Settings
+from moorage.config import Settings
 from moorage.database import Database
 from moorage.health import Health
 from moorage.identity.accounts.attempts import Attempts
 from moorage.lifecycle.garbage.collecting import Garbage
 from moorage.registry.uploads.uploading import Uploads
+from moorage.setting import Bytes
 from tests.spec.client import Reply
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from moorage.config import Bytes, UploadSettings
+from moorage.config import UploadSettings
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.errors import (
     BodyCut,
@@ -44,6 +44,7 @@ from moorage.registry.uploads import rows
 from moorage.registry.uploads.hashing import Hashes
 from moorage.registry.uploads.receiving import GATHER_BYTES, receive
 from moorage.registry.uploads.uploading import Chunk, Uploads
+from moorage.setting import Bytes
 from moorage.storage.filesystem import FilesystemStore
 from tests.content import MIB, some_bytes
 from tests.registry.conftest import Clock

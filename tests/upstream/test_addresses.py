@@ -1,10 +1,12 @@
 """Which addresses are connected to, in every spelling that an address has."""
 
 import socket
+from ipaddress import ip_address
 
 import pytest
 
-from moorage.addresses import EVERYWHERE, Addresses, AddressRefused, is_public
+from moorage.addresses import is_public
+from moorage.connecting import EVERYWHERE, Addresses, AddressRefused
 
 NOT_PUBLIC = [
     *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
@@ -33,7 +35,7 @@ def test_what_is_listed_stays_not_public() -> None:
     addresses = Addresses(["10.0.0.0/8", "fd00::/8"], "x.y")
 
     assert [addresses.is_listed(each) for each in ("10.0.0.1", "fd00::1", "1.1.1.1")] == [True, True, False]
-    assert not is_public("10.0.0.1")
+    assert not is_public(ip_address("10.0.0.1"))
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)

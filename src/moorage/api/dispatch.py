@@ -20,9 +20,10 @@ from moorage.api.gate import Needs
 from moorage.api.manage import answering
 from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
 from moorage.api.operations import Operations
-from moorage.api.v2 import blobs, lists, manifests, uploads
+from moorage.api.v2 import blobs, lists, manifests, mirroring, uploads
 from moorage.api.v2.errors import render
 from moorage.api.v2.following import following
+from moorage.api.v2.mirroring import place
 from moorage.api.v2.services import Answer, Services
 from moorage.errors import (
     Denied,
@@ -59,13 +60,13 @@ _PING = {"GET": Endpoint(lists.ping, Needs.CALLER), "HEAD": Endpoint(lists.ping,
 _CATALOG = {"GET": Endpoint(lists.catalog, Needs.CATALOG)}
 _ENDPOINTS = {
     "blob": {
-        "GET": Endpoint(following(blobs.get), Needs.PULL),
-        "HEAD": Endpoint(following(blobs.head), Needs.PULL),
+        "GET": Endpoint(mirroring.blob(following(blobs.get)), Needs.PULL),
+        "HEAD": Endpoint(mirroring.blob_head(following(blobs.head)), Needs.PULL),
         "DELETE": Endpoint(blobs.delete, Needs.DELETE),
     },
     "manifest": {
-        "GET": Endpoint(following(manifests.get), Needs.PULL),
-        "HEAD": Endpoint(following(manifests.get), Needs.PULL),
+        "GET": Endpoint(mirroring.manifest(following(manifests.get)), Needs.PULL),
+        "HEAD": Endpoint(mirroring.manifest(following(manifests.get)), Needs.PULL),
         "PUT": Endpoint(manifests.put, Needs.PUSH),
         "DELETE": Endpoint(manifests.delete, Needs.DELETE),
     },
@@ -76,8 +77,8 @@ _ENDPOINTS = {
         "PUT": Endpoint(uploads.put, Needs.UPLOAD),
         "DELETE": Endpoint(uploads.delete, Needs.UPLOAD),
     },
-    "tags": {"GET": Endpoint(following(lists.tags), Needs.PULL)},
-    "referrers": {"GET": Endpoint(lists.referrers, Needs.PULL)},
+    "tags": {"GET": Endpoint(mirroring.tags(following(lists.tags)), Needs.PULL)},
+    "referrers": {"GET": Endpoint(mirroring.referrers(lists.referrers), Needs.PULL)},
 }
 
 # path      = "/v2/" name "/" ( manifests | uploads | upload | blob | tags | referrers )
@@ -121,6 +122,8 @@ class Dispatcher:
                 _check_method(request.method, endpoints)
                 self._check_origin(request)
                 endpoint = endpoints[request.method]
+                if name:
+                    name, request.upstream = await place(self._services, request, name, route)
                 request.caller = await self._services.gate.admit(request, endpoint.needs, name, reference)
                 reply = await endpoint.answer(self._services, request, name, reference)
             elif route == "token":

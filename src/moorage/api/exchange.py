@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 from moorage.errors import BodyCut, BodyTooSlow, EncodingUnsupported
 from moorage.identity.callers.caller import OPEN
+from moorage.mirrors.upstreams import Upstream
 from moorage.registry.blobs.store import Piece
 
 Message = MutableMapping[str, Any]
@@ -47,6 +48,7 @@ class Request:
         "headers",
         "method",
         "scope",
+        "upstream",
     )
 
     def __init__(self, scope: Scope, receive: Receive, body_idle_s: float, body_rate: int) -> None:
@@ -59,6 +61,8 @@ class Request:
         """Who asks; the gate says so before an endpoint is called."""
         self.access_version = -1
         """Of what decides who may what, when the caller was let in."""
+        self.upstream: Upstream | None = None
+        """Whose content the repository has that is asked for; None for a local one."""
         self._receive = receive
         self._body_idle_s = body_idle_s
         self._body_rate = body_rate

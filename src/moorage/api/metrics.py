@@ -89,7 +89,7 @@ class RegistryCollector(Collector):
     def __init__(
         self, metrics: Metrics, gauges: dict[str, tuple[str, float]], families: Sequence[Metric] = ()
     ) -> None:
-        """`families`: gauges with labels of their own."""
+        """`families`: what has labels of its own."""
         self._metrics = metrics
         self._gauges = gauges
         self._families = families

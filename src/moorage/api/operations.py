@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from moorage.api.exchange import NOSNIFF, Header, Reply, Request
 from moorage.api.gate import Needs
 from moorage.api.metrics import Metrics, RegistryCollector
+from moorage.api.upstream_metrics import measure_upstreams
 from moorage.api.v2.services import Services
 from moorage.errors import MethodNotAllowed, RegistryError, RouteUnknown
 from moorage.health import Health
@@ -146,7 +147,8 @@ class Operations:
         for kind, state, number in await count_jobs(self._services.db):
             jobs.add_metric([kind, state], number)
         registry = CollectorRegistry()
-        registry.register(RegistryCollector(self._metrics, gauges, [jobs]))
+        upstreams = await measure_upstreams(self._services.db, await self._services.managed.list_all())
+        registry.register(RegistryCollector(self._metrics, gauges, [jobs, *upstreams]))
         body = generate_latest(registry)
         headers = [
             (b"content-type", CONTENT_TYPE_LATEST.encode()),

@@ -16,13 +16,21 @@ from moorage.api.forms import read_form
 from moorage.api.v2.services import Services
 from moorage.clock import now_ms
 from moorage.database import Transaction
-from moorage.errors import CredentialsInvalid, MethodNotAllowed, ScopesInvalid, ServiceInvalid, Unauthorized
+from moorage.errors import (
+    CredentialsInvalid,
+    MethodNotAllowed,
+    NameUnknown,
+    ScopesInvalid,
+    ServiceInvalid,
+    Unauthorized,
+)
 from moorage.identity.access.deciding import ACTIONS
 from moorage.identity.accounts.rows import get_account_in
 from moorage.identity.callers.caller import Caller
 from moorage.identity.tokens.bearer import SERVICE, TOKEN_MAX_CHARS
 from moorage.identity.tokens.rows import insert_token, keep_newest, make_secret
 from moorage.identity.tokens.scopes import Asked, parse_scopes
+from moorage.oci.names import is_repository_name
 from moorage.records.audit.rows import record
 
 _REFRESH_TOKENS_MAX: Final = 50
@@ -139,7 +147,7 @@ async def _give(
     services: Services, caller: Caller, fields: Fields, *, may_keep: bool = False, kept: str | None = None
 ) -> Reply:
     asked = parse_scopes(value for key, value in fields if key == "scope")
-    access = [await _entry(services, caller, each) for each in asked]
+    access = [entry for each in asked for entry in await _entries(services, caller, each)]
     life_s = int(services.settings.tokens.life.total_seconds())
     issued = datetime.fromtimestamp(now_ms() // 1000, UTC)
     account = caller.account
@@ -164,6 +172,24 @@ async def _give(
     if kept is not None:
         body["refresh_token"] = kept
     return _json(body)
+
+
+async def _entries(services: Services, caller: Caller, asked: Asked) -> list[dict[str, Any]]:
+    """What is given of one scope: of a bare name that is a mirror's, the mirrored repository too.
+
+    dockerd asks a mirror of Docker Hub for a token by the names that are used there.
+    """
+    entries = [await _entry(services, caller, asked)]
+    if asked.name is None or not is_repository_name(asked.name):
+        return entries
+    try:
+        placed = await services.mirrors.upstreams.place(asked.name, None)
+    except NameUnknown:
+        return entries
+    if placed.upstream is not None and placed.name != asked.name:
+        mirrored = Asked(placed.name, frozenset(asked.actions) & {"pull"})
+        entries.append(await _entry(services, caller, mirrored))
+    return entries
 
 
 async def _entry(services: Services, caller: Caller, asked: Asked) -> dict[str, Any]:

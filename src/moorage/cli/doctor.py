@@ -26,7 +26,8 @@ from moorage.cli.manage.session import (
 )
 from moorage.cli.serve import INSECURE
 from moorage.cli.settings import ConfigOption, DataOption, ListenOption, load_or_exit
-from moorage.config import GIB, MIB, Settings
+from moorage.config import Settings
+from moorage.setting import GIB, MIB
 
 _SYNC_SLOW_S = 0.1
 _FILES_MIN = 4096

@@ -8,6 +8,7 @@ from typing import TextIO
 import typer
 
 from moorage.cli import backup, certificate, config, doctor, name, serve, trust, version, worker
+from moorage.cli.connect import command as connect
 from moorage.cli.manage import (
     access,
     admin,
@@ -20,15 +21,18 @@ from moorage.cli.manage import (
     jobs,
     keys,
     namespaces,
+    rehearsing,
     repositories,
     retention,
     store,
     tags,
     tokens,
     trash,
+    upstream_status,
+    upstreams,
     users,
 )
-from moorage.cli.transfer import exporting, importing
+from moorage.cli.transfer import copying, exporting, importing, signing_in
 
 app = typer.Typer(
     name="moorage",
@@ -42,6 +46,7 @@ app.command()(worker.worker)
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
 app.command()(trust.trust)
+app.command()(connect.connect)
 app.add_typer(certificate.app, name="certificate")
 app.command(context_settings={"ignore_unknown_options": True})(name.name)
 app.command()(version.version)
@@ -53,6 +58,10 @@ app.add_typer(repositories.app, name="repository")
 app.add_typer(tags.app, name="tags")
 app.add_typer(immutable.app, name="immutable")
 app.add_typer(retention.app, name="retention")
+upstreams.app.command()(rehearsing.prefetch)
+upstreams.app.command()(rehearsing.rehearse)
+app.add_typer(upstreams.app, name="upstream")
+app.command()(upstream_status.savings)
 app.add_typer(grants.app, name="grant")
 app.add_typer(tokens.app, name="token")
 app.add_typer(access.app, name="access")
@@ -67,6 +76,11 @@ app.add_typer(jobs.app, name="jobs")
 app.command()(access.whoami)
 app.add_typer(importing.app, name="import")
 app.add_typer(exporting.app, name="export")
+app.command()(copying.copy)
+app.command()(copying.push)
+app.command()(copying.pull)
+app.command()(signing_in.login)
+app.command()(signing_in.logout)
 app.add_typer(store.app, name="store")
 app.add_typer(store.scrub_app, name="scrub")
 app.command()(store.verify)

@@ -6,8 +6,9 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
-from moorage.config import Bytes, Described, Settings, describe
+from moorage.config import Described, Settings, describe
 from moorage.config_file import render, table_of
+from moorage.setting import Bytes
 
 _HEAD = """\
 # Configuration
@@ -84,7 +85,8 @@ def _table(name: str, kind: type | None) -> str:
         + ("\n" if each.default is MISSING else f" Default {_default(each.default)}.\n")
         for each in fields(kind)
     )
-    return f"Each table of `[[{name}]]`: {(kind.__doc__ or '').strip()}\n\n{keys}\n"
+    inner = "".join(_table(f"{name}.{each.name}", table_of(each.type)) for each in fields(kind))
+    return f"Each table of `[[{name}]]`: {(kind.__doc__ or '').strip()}\n\n{keys}\n{inner}"
 
 
 def _type(kind: Any) -> str:

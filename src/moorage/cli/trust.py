@@ -56,11 +56,10 @@ def trust(
     """Let this machine's clients trust the registry at HOST:PORT."""
     if not is_address(address):
         _refuse(f"{address!r} is not HOST:PORT, as registry.local:5000")
-    certificate = _fetch(address)
+    certificate = fetch_root(address)
     found = fingerprint(certificate)
-    typer.echo(f"{address} shows a root certificate: {_subject_of(certificate)}")
-    typer.echo(f"  SHA-256 {found}")
-    _check(found, expected)
+    show_root(address, certificate)
+    check_fingerprint(found, expected)
     chosen = [each.value for each in clients or _find_clients(root)]
     if not chosen:
         _refuse("found no docker, containerd, podman, skopeo or buildah here; say for whom with --for")
@@ -74,7 +73,13 @@ def trust(
             _refuse(f"could not let {each} trust it: {error}")
 
 
-def _check(found: str, expected: str | None) -> None:
+def show_root(address: str, certificate: bytes, *, err: bool = False) -> None:
+    """Say whose root it is, and its fingerprint; with `err` on standard error."""
+    typer.echo(f"{address} shows a root certificate: {_subject_of(certificate)}", err=err)
+    typer.echo(f"  SHA-256 {fingerprint(certificate)}", err=err)
+
+
+def check_fingerprint(found: str, expected: str | None) -> None:
     """Go on only if the fingerprint is the right one, by what was given or by what a person says."""
     if expected is not None:
         if expected.replace(":", "").lower() != found.replace(":", "").lower():
@@ -87,7 +92,7 @@ def _check(found: str, expected: str | None) -> None:
         _refuse("nothing was done")
 
 
-def _fetch(address: str) -> bytes:
+def fetch_root(address: str) -> bytes:
     """The root as the registry shows it; nobody is trusted yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -6,7 +6,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from moorage.addresses import Addresses
+from moorage.connecting import Addresses
 from moorage.issuers.failures import AskedInVain
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)

@@ -13,8 +13,9 @@ from urllib.parse import quote_plus, urlsplit
 
 import structlog
 
-from moorage.addresses import Addresses
-from moorage.config import OidcSettings, is_loopback
+from moorage.addresses import is_loopback
+from moorage.config import OidcSettings
+from moorage.connecting import Addresses
 from moorage.errors import IssuerUnavailable, SignInRefused
 from moorage.issuers.failures import AskedInVain
 

@@ -190,6 +190,20 @@ class FilesystemStore:
         os.close(fd)
         raise UploadBusy(upload=upload_id)
 
+    def read_upload(self, upload_id: str) -> FilesystemBlobFile | None:
+        with refusals():
+            try:
+                return FilesystemBlobFile(os.open(self.uploads / upload_id, os.O_RDONLY | os.O_CLOEXEC))
+            except FileNotFoundError:
+                return None
+
+    def upload_state(self, upload_id: str) -> tuple[int, int]:
+        try:
+            stat = os.stat(self.uploads / upload_id)  # noqa: PTH116 - asked again and again
+        except FileNotFoundError:
+            return 0, 0
+        return stat.st_size, stat.st_mtime_ns
+
     def upload_size(self, upload_id: str) -> int:
         try:
             return os.stat(self.uploads / upload_id).st_size  # noqa: PTH116 - on the way of every pull

@@ -73,9 +73,9 @@ class FolderSink:
 
     def finish(self) -> None:
         for folder, _, _ in os.walk(self._beside):
-            _sync_folder(Path(folder))
+            sync_folder(Path(folder))
         self._beside.rename(self._folder)
-        _sync_folder(self._folder.parent)
+        sync_folder(self._folder.parent)
 
     def discard(self) -> None:
         shutil.rmtree(self._beside, ignore_errors=True)
@@ -102,7 +102,7 @@ class TarSink:
         os.fsync(self._file.fileno())
         self._file.close()
         self._beside.rename(self._path)
-        _sync_folder(self._path.parent)
+        sync_folder(self._path.parent)
 
     def discard(self) -> None:
         with suppress(OSError):
@@ -126,7 +126,8 @@ def _check_free(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Raises OSError."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -70,6 +70,11 @@ class TarArchive:
         """Let go of the file."""
         self._raw.close()
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it can only be read from its front: going back begins anew."""
+        return self._length is None
+
     def find(self, name: str) -> Member | None:
         entry = self._resolve(name)
         return None if entry is None else Member(entry.size, entry.offset)

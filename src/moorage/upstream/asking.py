@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from moorage.addresses import Addresses
+from moorage.connecting import Addresses
 from moorage.mirrors.asking import Failed, NotAllowed, Quota, Unreachable, UpstreamFailure
 from moorage.mirrors.upstreams import Address
 from moorage.upstream.challenges import Challenge, choose_challenge
@@ -108,7 +108,7 @@ class Asker:
                     return reply
                 raise await reply.explain()
         except TimeoutError as error:
-            raise Failed(f"{home.name} did not answer within {timeout_s:g} s") from error
+            raise Unreachable(f"{home.name} did not answer within {timeout_s:g} s") from error
 
     async def _let_in(
         self,

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from moorage.addresses import Addresses
+from moorage.connecting import Addresses
 from moorage.errors import ManifestInvalid
 from moorage.mirrors.asking import BlobStream, Failed, Fetched, NotThere, Quota, Shown
 from moorage.mirrors.upstreams import Address

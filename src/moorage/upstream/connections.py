@@ -17,7 +17,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from moorage.addresses import Addresses, AddressRefused
+from moorage.connecting import Addresses, AddressRefused
 from moorage.mirrors.asking import Failed, Unreachable, UpstreamFailure
 from moorage.upstream.failures import BODY_MAX_BYTES, Cut, failure_of
 from moorage.upstream.places import Place

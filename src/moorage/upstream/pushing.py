@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
-from moorage.addresses import Addresses
+from moorage.connecting import Addresses
 from moorage.mirrors.asking import Busy, Failed, NotAllowed, NotThere, UpstreamFailure
 from moorage.mirrors.upstreams import Address
 from moorage.oci.digest import SHA256, Digest, algorithm_of, digest_of, is_digest
@@ -59,7 +59,7 @@ class Upload:
 class HttpPusher:
     """As one process pushes, in one event loop; `close` it in the end.
 
-    `private_addresses` as of `HttpRegistry`; `moorage.addresses.EVERYWHERE` for a command that a person runs.
+    `private_addresses` as of `HttpRegistry`; `connecting.EVERYWHERE` for a command that a person runs.
     Each method raises an `UpstreamFailure` of `moorage.mirrors.asking`.
     """
 

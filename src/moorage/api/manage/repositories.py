@@ -8,9 +8,10 @@ from msgspec import Struct
 from moorage.api.manage.documents import NamePage, Page, Repository, page, time_of
 from moorage.api.manage.routes import Ask, NoQuery
 from moorage.api.v2.lists import list_pullable
-from moorage.errors import Denied, NameInvalid, NameUnknown, Unsupported
+from moorage.errors import Denied, NameInvalid, NameUnknown, Unsupported, UpstreamStateInvalid
 from moorage.identity.managing.grants import may_administer
 from moorage.lifecycle.renaming import rename_repository
+from moorage.mirrors.rows import find_upstream
 from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.registry.repositories.creating import create_repository
 from moorage.registry.repositories.rows import (
@@ -81,8 +82,19 @@ async def rename(ask: Ask[RepositoryChange, NoQuery]) -> RepositoryReply:
     for each in (name, renamed):
         if not await may_administer(db, caller, each):
             raise Denied(reason=f"{caller.name} may not administer {each}")
+    await _check_is_local(ask, name)
     await rename_repository(db, name, renamed, ask.services.settings.repositories.old_names, ask.actor)
     return await _show(ask, renamed)
+
+
+async def _check_is_local(ask: Ask[Any, Any], name: RepositoryName) -> None:
+    """See that a repository is a local one: an upstream's is found by no other name than that.
+
+    Raises UpstreamStateInvalid (409).
+    """
+    _, upstream = await find_upstream(ask.services.db, name)
+    if upstream is not None:
+        raise UpstreamStateInvalid(reason=f"{name} mirrors {upstream}, so it keeps its name")
 
 
 class DeletedRepositoryReply(Struct, frozen=True):

@@ -15,12 +15,14 @@ from moorage.api.manage import (
     groups,
     jobs,
     keys,
+    mirroring,
     namespaces,
     repositories,
     retention,
     store,
     tokens,
     trash,
+    upstreams,
     whoami,
 )
 from moorage.api.manage.documents import IdPage, NamePage, Page
@@ -540,6 +542,9 @@ TABLE: Final = (
     *_GARBAGE,
     *_RECORDS,
     *retention.ROUTES,
+    # before the names of upstreams
+    *mirroring.ROUTES,
+    *upstreams.ROUTES,
     *_JOBS,
     *_STORE,
     Route("GET", "/openapi.json", show_document, Needs.NOTHING, dict[str, Any], "This document."),

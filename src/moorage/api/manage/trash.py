@@ -14,8 +14,9 @@ from moorage.api.manage.repositories import (
     show_deleted,
 )
 from moorage.api.manage.routes import Ask, NoQuery
-from moorage.errors import DeletionUnknown, Unsupported
+from moorage.errors import DeletionUnknown, Unsupported, UpstreamStateInvalid
 from moorage.identity.access.deciding import Action
+from moorage.mirrors.rows import find_upstream_of_deleted
 from moorage.oci.digest import parse_digest
 from moorage.registry.repositories.rows import DeletedRepository, list_deleted, read_deleted
 from moorage.registry.trash import rows
@@ -31,7 +32,7 @@ AfterDeletion = Annotated[int, Meta(ge=0, le=_LAST, description="what `next` of 
 class DeletionReply(Struct, frozen=True):
     """A deletion in the trash. `manifests`: how many of its manifests are in there still.
 
-    `reason`: `asked`, by a rule of `retention`, or `untagged`: nothing led to it.
+    `reason`: `asked`, by a rule of `retention`, `untagged`: nothing led to it, or `evicted` from a mirror.
     """
 
     deletion: int
@@ -161,6 +162,10 @@ async def restore_whole(ask: Ask[RepositoryRestoration, NoQuery]) -> RestoredRep
     name = None if ask.body.name is None else check_name(ask.body.name)
     if name is not None:
         await ask.services.gate.check_action(ask.caller, name, "push")
+    if name not in {None, deleted.name}:
+        upstream = await find_upstream_of_deleted(ask.services.db, deleted.id)
+        if upstream is not None:
+            raise UpstreamStateInvalid(reason=f"{deleted.name} mirrors {upstream}, so it keeps its name")
     return RestoredRepositoryReply(await restore_repository(ask.services.db, deleted.id, name, ask.actor))
 
 

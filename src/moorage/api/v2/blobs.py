@@ -29,8 +29,8 @@ async def head(services: Services, request: Request, name: RepositoryName, refer
     blob = await services.blobs.find(name, digest)
     if_none_match = request.header(b"if-none-match")
     if if_none_match is not None and matches(if_none_match, digest):
-        return Reply(304, _headers(blob, digest))
-    return Reply(200, [*_headers(blob, digest), (b"content-length", b"%d" % blob.size)])
+        return Reply(304, headers_of(blob, digest))
+    return Reply(200, [*headers_of(blob, digest), (b"content-length", b"%d" % blob.size)])
 
 
 async def get(services: Services, request: Request, name: RepositoryName, reference: str) -> Reply:
@@ -49,12 +49,12 @@ async def get(services: Services, request: Request, name: RepositoryName, refere
 
 
 async def _reply(server: BlobServer, request: Request, blob: Blob, digest: Digest, file: BlobFile) -> Reply:
-    headers = _headers(blob, digest)
+    headers = headers_of(blob, digest)
     if_none_match = request.header(b"if-none-match")
     if if_none_match is not None and matches(if_none_match, digest):
         file.close()
         return Reply(304, headers)
-    parts = _parts(request, blob, digest)
+    parts = parts_of(request, blob.size, digest)
     if len(parts) > 1:
         return _several_parts(server, blob, file, headers, parts)
     if parts:
@@ -71,8 +71,13 @@ async def _reply(server: BlobServer, request: Request, blob: Blob, digest: Diges
     return Reply(200, headers, pieces=_closing(server.read_whole(blob, file), server, blob, file))
 
 
-def _headers(blob: Blob, asked: Digest) -> list[Header]:
-    digest = blob.named_like(asked)
+def headers_of(blob: Blob, asked: Digest) -> list[Header]:
+    """What is said of a blob, but for its length."""
+    return headers_for(blob.named_like(asked))
+
+
+def headers_for(digest: Digest) -> list[Header]:
+    """The same of one that is not here yet."""
     return [
         _OCTETS,
         (b"docker-content-digest", digest.encode()),
@@ -84,14 +89,18 @@ def _headers(blob: Blob, asked: Digest) -> list[Header]:
     ]
 
 
-def _parts(request: Request, blob: Blob, digest: Digest) -> list[ByteRange]:
+def parts_of(request: Request, size: int, digest: Digest) -> list[ByteRange]:
+    """The parts that are asked for of a blob of so many bytes; none: the whole.
+
+    Raises RangeUnsatisfiable (416).
+    """
     header = request.header(b"range")
     if header is None:
         return []
     if_range = request.header(b"if-range")
     if if_range is not None and not matches(if_range, digest, is_weak_ok=False):
         return []
-    return parse_range(header, blob.size)
+    return parse_range(header, size)
 
 
 def _several_parts(

@@ -6,6 +6,7 @@ Docker's, kept because clients ask for it.
 
 import asyncio
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -35,6 +36,11 @@ async def tags(services: Services, request: Request, name: RepositoryName, refer
     page = parse_page(request)
     repository_id = await get_repository(services.db, name)
     found = await list_tags(services.db, repository_id, page.last, page.limit + 1) if page.limit else []
+    return page_of_tags(name, page, found)
+
+
+def page_of_tags(name: RepositoryName, page: Page, found: Sequence[str]) -> Reply:
+    """A page of `found`, which has one more than fits where there are more."""
     shown = found[: page.limit]
     return _page(
         {"name": name, "tags": shown},

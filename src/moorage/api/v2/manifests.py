@@ -29,6 +29,7 @@ from moorage.errors import (
     TooManyTags,
     Unsupported,
 )
+from moorage.mirrors.saving import NO_UPSTREAM
 from moorage.oci.digest import Digest, parse_digest
 from moorage.oci.names import RepositoryName, Tag, is_tag
 from moorage.registry.manifests.pushing import Precondition, push_manifest
@@ -91,6 +92,8 @@ async def put(services: Services, request: Request, name: RepositoryName, refere
         pushed_by=services.actor(request),
         may_move=_precondition(request),
     )
+    if pushed.skipped_bytes:
+        services.mirrors.savings.count(NO_UPSTREAM, "push_skipped_bytes", pushed.skipped_bytes)
     headers = [
         (b"location", manifest_location(name, pushed.digest)),
         (b"docker-content-digest", pushed.digest.encode()),

@@ -12,6 +12,8 @@ from moorage.identity.callers.callers import Callers
 from moorage.identity.federation.exchanging import Exchanges
 from moorage.identity.federation.visiting import Visits
 from moorage.lifecycle.garbage.status import Disk
+from moorage.mirrors.managing import ManagedUpstreams
+from moorage.mirrors.mirrors import Mirrors
 from moorage.oci.names import RepositoryName
 from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.serving import BlobServer
@@ -38,6 +40,8 @@ class Services:
     pulls: Pulls
     platforms: PlatformReader
     disk: Disk
+    mirrors: Mirrors
+    managed: ManagedUpstreams
 
     def actor(self, request: Request) -> Actor:
         """Who a change is recorded as made by."""

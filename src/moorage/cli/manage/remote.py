@@ -48,12 +48,14 @@ def authorization(token: str | None, user: str | None, password: str | None) -> 
     return f"Bearer {token}" if token else None
 
 
-def tls_context(authority: Path | None) -> ssl.SSLContext:
-    """Trust what the system does, and this file's certificates.
+def tls_context(authority: Path | None, root: str = "") -> ssl.SSLContext:
+    """Trust what the system does, this file's certificates, and a root given as PEM.
 
     Raises Unreachable.
     """
     context = ssl.create_default_context()
+    if root:
+        context.load_verify_locations(cadata=root)
     if authority is not None:
         try:
             context.load_verify_locations(authority)
@@ -62,12 +64,12 @@ def tls_context(authority: Path | None) -> ssl.SSLContext:
     return context
 
 
-def reach(address: Address, credentials: str | None, authority: Path | None) -> Transport:
-    """The transport to a registry.
+def reach(address: Address, credentials: str | None, authority: Path | None, root: str = "") -> Transport:
+    """The transport to a registry; `root` is a root of its as PEM.
 
     Raises Unreachable.
     """
-    context = tls_context(authority) if address.scheme == "https" else None
+    context = tls_context(authority, root) if address.scheme == "https" else None
 
     def send(method: str, target: str, body: bytes | None) -> tuple[int, bytes]:
         headers = {"accept": "application/json"}

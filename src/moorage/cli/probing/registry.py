@@ -10,7 +10,7 @@ from moorage.cli.doctor import Finding
 from moorage.cli.manage.client import Refused, Unreachable
 from moorage.cli.manage.remote import Address, read_address
 from moorage.cli.probing.wire import Answer, NoAnswer, Target, ask
-from moorage.config import MIB
+from moorage.setting import MIB
 
 _API: Final = ("docker-distribution-api-version", "registry/2.0")
 _SKEW_WARNED_S: Final = 30

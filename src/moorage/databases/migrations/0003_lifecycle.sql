@@ -21,7 +21,7 @@ CREATE TABLE deletion (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     repository  INTEGER NOT NULL REFERENCES repository (id),
     digest      TEXT    NOT NULL,
-    reason      TEXT    NOT NULL CHECK (reason IN ('asked', 'retention', 'untagged')),
+    reason      TEXT    NOT NULL CHECK (reason IN ('asked', 'retention', 'untagged', 'evicted')),
     deleted_at  INTEGER NOT NULL,
     deleted_by  TEXT    NOT NULL,
     purge_at    INTEGER NOT NULL

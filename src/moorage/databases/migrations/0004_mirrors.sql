@@ -83,15 +83,84 @@ CREATE TABLE mirrored_digest (
     PRIMARY KEY (repository, name, digest)
 ) WITHOUT ROWID;
 
--- When an upstream was last asked for the referrers of a manifest.
+-- When an upstream was last asked for the referrers of a manifest. `along_at`: when all that signs or describes
+-- it had come along; NULL: not yet.
 CREATE TABLE mirrored_subject (
     repository  INTEGER NOT NULL REFERENCES repository (id) ON DELETE CASCADE,
     digest      TEXT    NOT NULL,
     checked_at  INTEGER NOT NULL,
+    along_at    INTEGER,
     PRIMARY KEY (repository, digest)
 ) WITHOUT ROWID;
 
--- What was saved and what was fetched, by UTC day ("2026-11-27"). `upstream` is '' for what pushes skipped.
+-- The bytes of the blobs that the repositories of an upstream serve, each once: kept in step by triggers, for a
+-- budget is looked at often.
+CREATE TABLE mirrored_total (
+    upstream    TEXT    NOT NULL PRIMARY KEY,
+    bytes       INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER mirrored_blob_is_linked AFTER INSERT ON repository_blob
+    WHEN EXISTS (SELECT 1 FROM mirrored_repository WHERE repository = NEW.repository) BEGIN
+    INSERT INTO mirrored_total (upstream, bytes)
+        SELECT m.upstream, b.size FROM mirrored_repository m JOIN blob b ON b.digest = NEW.digest
+        WHERE m.repository = NEW.repository AND NOT EXISTS (
+            SELECT 1 FROM repository_blob l JOIN mirrored_repository o ON o.repository = l.repository
+            WHERE l.digest = NEW.digest AND l.repository <> NEW.repository AND o.upstream = m.upstream
+        ) ON CONFLICT (upstream) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER mirrored_blob_is_unlinked AFTER DELETE ON repository_blob
+    WHEN EXISTS (SELECT 1 FROM mirrored_repository WHERE repository = OLD.repository) BEGIN
+    UPDATE mirrored_total SET bytes = bytes - (SELECT size FROM blob WHERE digest = OLD.digest)
+        WHERE upstream = (
+            SELECT m.upstream FROM mirrored_repository m WHERE m.repository = OLD.repository AND NOT EXISTS (
+                SELECT 1 FROM repository_blob l JOIN mirrored_repository o ON o.repository = l.repository
+                WHERE l.digest = OLD.digest AND o.upstream = m.upstream
+            )
+        );
+END;
+-- A blob may have come before the first manifest says whose the repository is.
+CREATE TRIGGER repository_is_mirrored AFTER INSERT ON mirrored_repository BEGIN
+    INSERT INTO mirrored_total (upstream, bytes)
+        SELECT NEW.upstream, coalesce(sum(b.size), 0) FROM repository_blob n JOIN blob b ON b.digest = n.digest
+        WHERE n.repository = NEW.repository AND NOT EXISTS (
+            SELECT 1 FROM repository_blob l JOIN mirrored_repository o ON o.repository = l.repository
+            WHERE l.digest = n.digest AND l.repository <> NEW.repository AND o.upstream = NEW.upstream
+        ) ON CONFLICT (upstream) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+
+-- Its images become local ones, or the repository is gone.
+CREATE TRIGGER repository_is_mirrored_no_more AFTER DELETE ON mirrored_repository BEGIN
+    UPDATE mirrored_total SET bytes = bytes - (
+        SELECT coalesce(sum(b.size), 0) FROM repository_blob n JOIN blob b ON b.digest = n.digest
+        WHERE n.repository = OLD.repository AND NOT EXISTS (
+            SELECT 1 FROM repository_blob l JOIN mirrored_repository o ON o.repository = l.repository
+            WHERE l.digest = n.digest AND o.upstream = OLD.upstream
+        )
+    ) WHERE upstream = OLD.upstream;
+END;
+
+-- When last was pulled what has left since: what a rehearsal has to know. By a tag's name, or by a digest.
+CREATE TABLE mirrored_pull (
+    repository  INTEGER NOT NULL REFERENCES repository (id) ON DELETE CASCADE,
+    reference   TEXT    NOT NULL,
+    last_at     INTEGER NOT NULL,
+    PRIMARY KEY (repository, reference)
+) WITHOUT ROWID;
+CREATE TRIGGER mirrored_tag_is_forgotten AFTER DELETE ON pull
+    WHEN instr(OLD.reference, ':') = 0
+    AND EXISTS (SELECT 1 FROM mirrored_repository WHERE repository = OLD.repository) BEGIN
+    INSERT OR REPLACE INTO mirrored_pull (repository, reference, last_at)
+        VALUES (OLD.repository, OLD.reference, OLD.last_at);
+END;
+CREATE TRIGGER mirrored_manifest_is_deleted AFTER INSERT ON deletion
+    WHEN EXISTS (SELECT 1 FROM mirrored_repository WHERE repository = NEW.repository) BEGIN
+    INSERT OR REPLACE INTO mirrored_pull (repository, reference, last_at)
+        SELECT repository, reference, last_at FROM pull
+        WHERE repository = NEW.repository AND reference = NEW.digest;
+END;
+
+-- What was saved and what was fetched, by UTC day ("2026-11-27"); '' is the sum of all days that there were.
+-- `upstream` is '' for what pushes skipped.
 CREATE TABLE saving (
     day         TEXT    NOT NULL,
     upstream    TEXT    NOT NULL,

@@ -62,6 +62,7 @@ _EDGES = """
     LEFT JOIN manifest m ON m.id = e.manifest AND m.repository = e.repository
     WHERE e.manifest > ? AND e.manifest <= ? AND m.id IS NULL
 """
+# a mirror's images are here before what they need, which is fetched when someone asks for it
 _LACKING = """
     SELECT r.name || '@' || m.digest || ' ' || e.target FROM manifest m
     JOIN repository r ON r.id = m.repository
@@ -69,6 +70,7 @@ _LACKING = """
     LEFT JOIN repository_blob l ON l.repository = m.repository AND l.digest = e.target
     LEFT JOIN manifest c ON c.repository = m.repository AND c.digest = e.target
     WHERE m.id > ? AND m.id <= ? AND l.digest IS NULL AND c.id IS NULL
+    AND NOT EXISTS (SELECT 1 FROM mirrored_repository WHERE repository = m.repository)
 """
 _BY_MANIFEST = (
     ("tag_without_manifest", _TAGS),

@@ -67,18 +67,20 @@ def save_round(tx: Transaction, round_: Round) -> bool:
 
 
 class ManifestRow(NamedTuple):
-    """A manifest as it is stored."""
+    """A manifest as it is stored. `is_mirrored`: another registry has it, and what it points at."""
 
     row_id: int
     repository: str
     digest: Digest
     media_type: str
     payload: bytes
+    is_mirrored: int
 
 
 _MANIFEST = """
-    SELECT m.id, r.name, m.digest, m.media_type, m.payload FROM manifest m
+    SELECT m.id, r.name, m.digest, m.media_type, m.payload, o.repository IS NOT NULL FROM manifest m
     JOIN repository r ON r.id = m.repository
+    LEFT JOIN mirrored_repository o ON o.repository = m.repository
 """
 
 

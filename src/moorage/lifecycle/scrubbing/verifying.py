@@ -47,6 +47,8 @@ class Verified(msgspec.Struct):
     faults: list[Fault] = []
     absent: list[str] = []
     """Layers that the registry does not hold, and took the manifest without: foreign ones."""
+    not_here: list[str] = []
+    """Of a mirrored image: what was not fetched yet, and is when someone asks for it."""
     referrers: list[Referrer] = []
 
 
@@ -65,7 +67,9 @@ class Verifier:
         threads = ThreadPoolExecutor(1, thread_name_prefix="verify")
         try:
             roots = await self._roots(repository, reference)
-            found = Verified(repository, reference or "", [*roots], faults=[], absent=[], referrers=[])
+            found = Verified(
+                repository, reference or "", [*roots], faults=[], absent=[], not_here=[], referrers=[]
+            )
             walk = _Walk(self._db, self._store, BlobReader(self._store, threads, None), progress, found)
             for root in roots:
                 await walk.manifest(root)
@@ -94,6 +98,7 @@ class _Walk:
         self._progress = progress
         self._found = found
         self._seen: set[Digest] = set()
+        self._is_mirrored = False
 
     async def manifest(self, root: Digest) -> None:
         """A manifest and all below it, each digest once."""
@@ -105,8 +110,9 @@ class _Walk:
             self._seen.add(digest)
             manifest = await rows.find_manifest(self._db, self._found.repository, digest)
             if manifest is None:
-                self._fault(digest, "manifest", "missing")
+                self._lack(digest, "manifest")
                 continue
+            self._is_mirrored = bool(manifest.is_mirrored)
             waiting += await self._take(manifest)
 
     async def _take(self, manifest: ManifestRow) -> list[Digest]:
@@ -129,8 +135,11 @@ class _Walk:
         if target.state is None and is_foreign:
             self._found.absent.append(target.digest)
             return
+        if target.state is None:
+            self._lack(target.digest, target.kind)
+            return
         if target.state != "live":
-            self._fault(target.digest, target.kind, "missing" if target.state is None else "damaged")
+            self._fault(target.digest, target.kind, "damaged")
             return
         blob = Blob(target.digest, None, target.size, target.generation)
         finding = await self._reader.look_at(blob, self._tell)
@@ -140,6 +149,12 @@ class _Walk:
         self._fault(target.digest, target.kind, finding)
         if finding != "unreadable":
             await withdraw(self._db, self._store, blob, finding)
+
+    def _lack(self, digest: str, kind: str) -> None:
+        if self._is_mirrored:
+            self._found.not_here.append(digest)
+        else:
+            self._fault(digest, kind, "missing")
 
     def _fault(self, digest: str, kind: str, finding: str) -> None:
         self._found.faults.append(Fault(digest, kind, finding))

@@ -90,6 +90,17 @@ class UploadStore(Protocol):
         """Hold an upload's file, made if need be. Raises UploadBusy (409) when another holds it."""
         ...
 
+    def read_upload(self, upload_id: str) -> BlobFile | None:
+        """An upload's file to be read while it grows; None when there is none."""
+        ...
+
+    def upload_state(self, upload_id: str) -> tuple[int, int]:
+        """The size of an upload's file in bytes, and when it last changed, in nanoseconds since 1970-01-01.
+
+        Both 0 when there is none.
+        """
+        ...
+
     def upload_size(self, upload_id: str) -> int:
         """How many bytes an upload's file has; 0 when there is none."""
         ...

@@ -108,11 +108,11 @@ def _parse(content: bytes) -> Any:
 
 
 def _distinct(said: Sequence[Any]) -> Platforms:
-    names = [name for each in said if (name := _name(each)) is not None]
+    names = [name for each in said if (name := platform_name(each)) is not None]
     return tuple(dict.fromkeys(names))[:PLATFORMS_MAX]
 
 
-def _name(said: Any) -> str | None:
+def platform_name(said: Any) -> str | None:
     """A platform as people write it; None for what names none, as an attestation's `unknown/unknown`."""
     if not isinstance(said, dict):
         return None

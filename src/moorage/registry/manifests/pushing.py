@@ -44,6 +44,8 @@ class Pushed:
     digest: Digest
     subject: Digest | None
     tags: tuple[Tag, ...]
+    skipped_bytes: int = 0
+    """Of its config and layers, what the client need not send: it was here, or was mounted."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,8 @@ class _Push:
     tags: tuple[Tag, ...]
     pushed_by: Actor
     may_move: Precondition | None = field(default=None)
+    may_lack: bool = False
+    """Whether it is kept though what it points at is not here yet."""
 
 
 async def push_manifest(
@@ -106,7 +110,8 @@ async def push_manifest(
         mounted_bytes=travelled.mounted_bytes,
         skipped_bytes=travelled.skipped_bytes,
     )
-    return Pushed(found, manifest.subject.digest if manifest.subject else None, push.tags)
+    skipped_bytes = travelled.skipped_bytes + travelled.mounted_bytes
+    return Pushed(found, manifest.subject.digest if manifest.subject else None, push.tags, skipped_bytes)
 
 
 def _store(tx: Transaction, push: _Push) -> _Travelled:
@@ -140,6 +145,27 @@ def keep_manifest(
     return True
 
 
+def mirror_manifest(
+    tx: Transaction,
+    repository_id: int,
+    repository: RepositoryName,
+    manifest: Manifest,
+    payload: bytes,
+    digest: Digest,
+    mirrored_by: Actor,
+    tag: Tag | None,
+) -> None:
+    """Store a manifest of another registry, which may be here before what it points at, and move its tag.
+
+    `digest` was found to be its own. What went to the trash with it comes from there again, if at all.
+    Raises ManifestInvalid (400), TagImmutable (409).
+    """
+    push = _Push(repository, manifest, payload, digest, (), mirrored_by, may_lack=True)
+    row_id, sha256, _ = _keep(tx, repository_id, push, None)
+    if tag is not None:
+        tag_rows.move(tx, repository_id, tag, row_id, sha256, algorithm_of(digest), str(mirrored_by))
+
+
 def _keep(
     tx: Transaction, repository_id: int, push: _Push, pushed_at: int | None
 ) -> tuple[int, Digest, _Travelled]:
@@ -162,7 +188,7 @@ def _keep(
     if not push.tags:
         rows.note_untagged(tx, row_id)
     deletion_id = trashed.take_from_trash(tx, row_id)
-    if deletion_id is not None:
+    if deletion_id is not None and not push.may_lack:
         # what was signed is back, and so are its signatures
         _serve_again(tx, trashed.list_trashed_referrers(tx, row_id, deletion_id))
     return row_id, sha256, _count_travelled(tx, repository_id, blobs)
@@ -201,7 +227,7 @@ def _resolve(
             _check_size(reference, blob.size)
             blobs[blob.digest] = blob
             edges.append((reference.kind, blob.digest))
-        elif reference.may_be_absent:
+        elif reference.may_be_absent or push.may_lack:
             edges.append((reference.kind, target.digest))
         else:
             missing.append(target.digest)

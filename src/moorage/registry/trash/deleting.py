@@ -87,7 +87,7 @@ def put_in_trash(
 ) -> Deleted:
     """Put a served manifest, its tags, and the children and referrers that only it keeps into the trash.
 
-    Where someone asked, signatures that are known by their tags alone, as cosign writes them, go along too.
+    Signatures that are known by their tags alone, as cosign writes them, go along too; but not by a rule.
     """
     (first,) = manifest_rows.list_digests(tx, [row_id])
     deletion_id = rows.insert(tx, repository_id, first, reason, str(deleted_by), purge_at)
@@ -100,7 +100,7 @@ def put_in_trash(
             tags += _untag(tx, repository_id, each, deletion_id, deleted_by)
         trashed.put_in_trash(tx, each, deletion_id)
         # a rule of retention has decided about each tag by itself
-        signatures = _signatures(tx, repository_id, each) if reason == "asked" else []
+        signatures = _signatures(tx, repository_id, each) if reason in {"asked", "evicted"} else []
         waiting |= dict.fromkeys([*trashed.list_loose_dependants(tx, each), *signatures])
     taken = [digest for _, digest in trashed.list_in_deletion(tx, deletion_id)]
     frees_bytes = rows.measure(tx, deletion_id)

@@ -97,16 +97,17 @@ async def purge_deletion(db: Database, deletion_id: int, purged_by: Actor) -> No
 def purge_due(tx: Transaction, now: int, lease_ms: int, limit: int) -> tuple[int, bool]:
     """Remove for good at most `limit` manifests whose time in the trash is over: how many, and if to go on.
 
-    What they refer to is leased: a client may have been told just now that it is here. From the first
-    of them on a deletion cannot be restored.
+    What they refer to is leased: a client may have been told just now that it is here; of what was evicted
+    for less long. From the first of them on a deletion cannot be restored.
     """
     purged, due = 0, rows.list_due(tx, now, limit)
-    for deletion_id in due:
+    for deletion_id, reason in due:
+        kept_ms = min(lease_ms, rows.EVICTED_LEASE_MS) if reason == "evicted" else lease_ms
         rows.make_due(tx, deletion_id)
         trashed.keep_with_parents(tx, deletion_id)
         members = trashed.list_in_deletion(tx, deletion_id, limit - purged)
         for row_id, _ in members:
-            manifest_rows.delete(tx, row_id, now_ms() + lease_ms)
+            manifest_rows.delete(tx, row_id, now_ms() + kept_ms)
         purged += len(members)
         if purged >= limit:
             break

@@ -1,6 +1,6 @@
 """The tables `deletion` and `deleted_tag`, and all their SQL."""
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from moorage.clock import now_ms
 from moorage.database import Database, Row, Transaction
@@ -8,7 +8,10 @@ from moorage.oci.digest import Algorithm, Digest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.registry.manifests.trash_rows import find_in_trash
 
-Reason = Literal["asked", "retention", "untagged"]
+Reason = Literal["asked", "retention", "untagged", "evicted"]
+
+EVICTED_LEASE_MS: Final = 60_000
+"""How long the blobs of what was evicted stay: another registry has them, so no one was promised them."""
 
 
 class Deletion(NamedTuple):
@@ -116,10 +119,12 @@ def find_deletion_of(tx: Transaction, repository_id: int, digest: Digest) -> int
     return None if found is None else found[1]
 
 
-def list_due(tx: Transaction, now: int, limit: int) -> list[int]:
-    """At most `limit` deletions whose time is over."""
-    rows = tx.all("SELECT id FROM deletion WHERE purge_at <= ? ORDER BY purge_at LIMIT ?", (now, limit))
-    return [int(row[0]) for row in rows]
+def list_due(tx: Transaction, now: int, limit: int) -> list[tuple[int, Reason]]:
+    """At most `limit` deletions whose time is over, and why each was."""
+    rows = tx.all(
+        "SELECT id, reason FROM deletion WHERE purge_at <= ? ORDER BY purge_at LIMIT ?", (now, limit)
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 def make_due(tx: Transaction, deletion_id: int) -> None:

@@ -24,9 +24,12 @@ async def receive(
     hashes: Hashes | None,
     size_max_bytes: int | None,
     check_room: Callable[[], None],
+    *,
+    as_it_comes: bool = False,
 ) -> None:
     """Append the whole of `body` to `file`.
 
+    `as_it_comes`: others read the file meanwhile, so nothing is gathered while no batch is being written.
     What had arrived before an error is in the file when the error is raised; `check_room` is asked
     now and then. Raises what `body` raises, BodyTooLarge (413), StorageFull (507), StorageFailed (500).
     """
@@ -40,7 +43,7 @@ async def receive(
                 raise BodyTooLarge(size_max_bytes=size_max_bytes)
             pieces.append(piece)
             gathered += len(piece)
-            if gathered >= GATHER_BYTES:
+            if gathered >= GATHER_BYTES or (as_it_comes and writer.is_idle):
                 await writer.write(pieces)
                 pieces, gathered = [], 0
     finally:
@@ -60,6 +63,11 @@ class _Writer:
         self._batch: asyncio.Future[None] | None = None
         self._early_sync: asyncio.Future[None] | None = None
         self._synced_bytes = file.size
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no batch is being written."""
+        return self._batch is None or self._batch.done()
 
     async def write(self, pieces: Sequence[bytes]) -> None:
         await self._settle()

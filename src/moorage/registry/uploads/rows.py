@@ -31,6 +31,18 @@ def insert(tx: Transaction, upload: Upload, started_by: str) -> None:
     )
 
 
+def insert_unless_open(tx: Transaction, upload: Upload, started_by: str) -> None:
+    """Begin, unless another has begun an upload of this id."""
+    if tx.one("SELECT 1 FROM upload WHERE id = ?", (upload.id,)) is None:
+        insert(tx, upload, started_by)
+
+
+async def find_repository_of(db: Database, upload_id: str) -> RepositoryName | None:
+    """The repository that an open upload is to."""
+    row = await db.one("SELECT repository FROM upload WHERE id = ?", (upload_id,))
+    return None if row is None else RepositoryName(row[0])
+
+
 async def find(db: Database, repository: RepositoryName, upload_id: str) -> Upload | None:
     """An open upload of this repository."""
     row = await db.one(

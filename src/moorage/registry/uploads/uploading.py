@@ -51,11 +51,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A request's body. `length` in bytes where declared; `claimed` where it says it stands."""
+    """A request's body. `length` in bytes where declared; `claimed` where it says it stands.
+
+    `is_followed`: others read the upload's file while it grows.
+    """
 
     body: AsyncIterator[bytes]
     length: int | None = None
     claimed: ByteRange | None = None
+    is_followed: bool = False
 
 
 class Uploads:
@@ -90,6 +94,17 @@ class Uploads:
 
         await self._db.write(work)
         return upload
+
+    async def join(self, repository: RepositoryName, upload_id: str, started_by: str) -> Upload:
+        """The open upload of this id, which is begun if there is none: several want the same bytes.
+
+        Raises StorageReadOnly (503), StorageFull (507), UploadUnknown (404) where it is another repository's.
+        """
+        self._store.check_writable()
+        if not await rows.is_open(self._db, upload_id):
+            upload = Upload(upload_id, repository)
+            await self._db.write(lambda tx: rows.insert_unless_open(tx, upload, started_by))
+        return await self.get(repository, upload_id)
 
     async def get(self, repository: RepositoryName, upload_id: str) -> Upload:
         """An open upload as it stands.
@@ -214,7 +229,15 @@ class Uploads:
             await self._drop(upload.id)
             raise BodyTooLarge(size_max_bytes=limit)
         try:
-            await receive(self._threads, file, chunk.body, hashes, limit, self._store.check_writable)
+            await receive(
+                self._threads,
+                file,
+                chunk.body,
+                hashes,
+                limit,
+                self._store.check_writable,
+                as_it_comes=chunk.is_followed,
+            )
         except BodyTooLarge:
             await self._drop(upload.id)
             raise

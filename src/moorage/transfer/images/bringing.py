@@ -1,8 +1,5 @@
 """Pushing the images of an archive, by the use cases that a client's push goes through."""
 
-import hashlib
-import json
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -24,12 +21,10 @@ from moorage.transfer.images import docker_archive, layout
 from moorage.transfer.images.archive import Archive, ArchiveRefused
 from moorage.transfer.images.docker_archive import SavedImage
 from moorage.transfer.images.naming import Named, Placed, place
+from moorage.transfer.images.packing import DOCKER, PackedLayer, write_manifest
 
 _OPERATOR = Actor("operator", "local")
 _MANIFESTS_MAX = 10_000
-_GZIP = 31
-"""zlib's number for gzip with its largest window."""
-_GZIP_LEVEL = 6
 
 
 @dataclass(slots=True)
@@ -211,82 +206,10 @@ class Bringing:
         """Push the layers and the configuration of an image; the manifest that it has then."""
         layers = []
         for name, diff_id in zip(image.layers, image.diff_ids, strict=True):
-            packed = _Packed(self._archive.pieces(name), name, diff_id)
+            packed = PackedLayer(self._archive.pieces(name), name, diff_id)
             size = await self._push_blob(repository, packed.pieces(), None, packed.get_digest)
-            layers.append(_descriptor(docker_archive.LAYER_TYPE, packed.get_digest(), size))
+            layers.append((packed.get_digest(), size))
         config = self._archive.read(image.config, layout.JSON_MAX_BYTES)
         digest = digest_of(config)
         size = await self._push_blob(repository, iter([config]), len(config), lambda: digest)
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": media_types.DOCKER_MANIFEST,
-            "config": _descriptor(docker_archive.CONFIG_TYPE, digest, size),
-            "layers": layers,
-        }
-        return json.dumps(manifest, indent=3).encode()
-
-
-def _descriptor(media_type: str, digest: Digest, size: int) -> dict[str, object]:
-    return {"mediaType": media_type, "size": size, "digest": digest}
-
-
-class _Packed:
-    """A layer's tar on its way through gzip, unless it is packed already; checked against its diff id.
-
-    The same bytes give the same digest each time: no name and no time is in them.
-    """
-
-    def __init__(self, plain: Iterator[bytes], name: str, diff_id: Digest) -> None:
-        self._plain = plain
-        self._name = name
-        self._diff_id = diff_id
-        self._packed = hashlib.sha256()
-
-    def pieces(self) -> Iterator[bytes]:
-        """The packed bytes. Raises ArchiveRefused at their end when they are not what they should be."""
-        hasher = hashlib.new(algorithm_of(self._diff_id), usedforsecurity=False)
-        first = next(self._plain, b"")
-        is_packed = first.startswith(b"\x1f\x8b")
-        passed = self._pass_on(first, hasher.update) if is_packed else self._pack(first, hasher.update)
-        for piece in passed:
-            self._packed.update(piece)
-            yield piece
-        if f"{algorithm_of(self._diff_id)}:{hasher.hexdigest()}" != self._diff_id:
-            raise ArchiveRefused(
-                f"{self._name} in the archive is not the layer {self._diff_id} that it should be"
-            )
-
-    def get_digest(self) -> Digest:
-        """Of the packed bytes so far."""
-        return Digest(f"sha256:{self._packed.hexdigest()}")
-
-    def _all(self, first: bytes) -> Iterator[bytes]:
-        yield first
-        yield from self._plain
-
-    def _pack(self, first: bytes, note: Callable[[bytes], None]) -> Iterator[bytes]:
-        packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
-        for piece in self._all(first):
-            note(piece)
-            if packed := packer.compress(piece):
-                yield packed
-        yield packer.flush()
-
-    def _pass_on(self, first: bytes, note: Callable[[bytes], None]) -> Iterator[bytes]:
-        unpacker = zlib.decompressobj(_GZIP)
-        for piece in self._all(first):
-            rest = piece
-            while rest:
-                try:
-                    # so much at a time: what is packed may be a thousand times as large
-                    note(unpacker.decompress(rest, 1024 * 1024))
-                except zlib.error as error:
-                    raise ArchiveRefused(
-                        f"{self._name} in the archive cannot be unpacked: {error}"
-                    ) from error
-                rest = unpacker.unconsumed_tail
-                if unpacker.eof and unpacker.unused_data:
-                    # another member follows
-                    rest, unpacker = unpacker.unused_data, zlib.decompressobj(_GZIP)
-            yield piece
-        note(unpacker.flush())
+        return write_manifest(DOCKER, (digest, size), layers)

@@ -16,6 +16,8 @@ from moorage.transfer.images.layout import JSON_MAX_BYTES, read_json
 
 MANIFEST = "manifest.json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
+CONFIG_TYPES = frozenset({CONFIG_TYPE, "application/vnd.oci.image.config.v1+json"})
+"""Of images that docker can load."""
 LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _LAYERS_MAX = 1_000
 

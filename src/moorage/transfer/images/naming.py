@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from moorage.oci.descriptor import Descriptor
+from moorage.oci.digest import is_digest
 from moorage.oci.names import RepositoryName, Tag, is_repository_name, is_tag
 from moorage.oci.references import InvalidImageReference, parse_image_reference
 from moorage.transfer.images.archive import ArchiveRefused
@@ -70,6 +71,17 @@ def _choose(images: Sequence[Named], tag: Tag) -> Descriptor:
         f"the archive has {len(named)} images, none of them {tag}: {', '.join(tags) or 'without tags'}."
         " Name a repository alone to have them all."
     )
+
+
+def find_tag(name: str) -> Tag | None:
+    """The tag in what an archive calls an image, in full or by its tag alone; None when there is none."""
+    return _read_name(name)[1]
+
+
+def is_beside(tag: str) -> bool:
+    """Whether a tag belongs to another image: the list of its referrers, or what cosign puts beside it."""
+    algorithm, dash, rest = tag.partition("-")
+    return bool(dash) and is_digest(f"{algorithm}:{rest.partition('.')[0]}")
 
 
 def _read_name(name: str) -> tuple[RepositoryName | None, Tag | None]:

@@ -29,7 +29,6 @@ from moorage.transfer.images.archive import ArchiveRefused, Sink
 
 _AT_ONCE = 500
 _LISTED_MAX_BYTES = 4 * 1024 * 1024
-_IMAGE_CONFIGS = frozenset({docker_archive.CONFIG_TYPE, "application/vnd.oci.image.config.v1+json"})
 
 
 class Chosen(NamedTuple):
@@ -289,7 +288,7 @@ class Taking:
 def _describe_saved(image: _Whole) -> dict[str, object]:
     """As docker lists it, without names yet. Raises ArchiveRefused for what is no image that runs."""
     config, *layers = image.manifest.references
-    if config.target.media_type not in _IMAGE_CONFIGS:
+    if config.target.media_type not in docker_archive.CONFIG_TYPES:
         raise ArchiveRefused(
             f"{image.stored.digest} is no image that docker can load, but {config.target.media_type}"
         )

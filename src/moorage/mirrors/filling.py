@@ -1,0 +1,442 @@
+"""Blobs of upstreams on their way in: fetched once, and served to all who want them while they come.
+
+A blob that is being fetched is an upload like any other, under an id that everyone finds: whoever holds its
+file is the one that fetches it, in whichever process, and goes on when those who wanted it leave. All others
+read the file as it grows. The last byte is given out only when the whole was found to be what its digest
+says and is kept. Whoever sees the file held by no one and unfinished goes on from where it ends.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Container
+from concurrent.futures import Executor
+from typing import Final
+
+import structlog
+
+from moorage.database import Database
+from moorage.errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestInvalid,
+    RegistryError,
+    UploadBusy,
+    UploadUnknown,
+)
+from moorage.mirrors import rows
+from moorage.mirrors.asking import (
+    Busy,
+    Failed,
+    NotAllowed,
+    NotThere,
+    Registry,
+    Unreachable,
+    UpstreamFailure,
+)
+from moorage.mirrors.fetching import refusal_of
+from moorage.mirrors.lines import Lines
+from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.saving import Savings
+from moorage.mirrors.throttling import Throttle
+from moorage.mirrors.upstreams import Address, Upstream
+from moorage.oci.digest import Digest
+from moorage.oci.manifest import parse_manifest
+from moorage.oci.names import RepositoryName
+from moorage.oci.ranges import ByteRange
+from moorage.registry.blobs.linking import mount_blob
+from moorage.registry.blobs.rows import Blob, find_blob
+from moorage.registry.blobs.store import BlobFile, BlobStore, Piece
+from moorage.registry.uploads.rows import find_repository_of
+from moorage.registry.uploads.uploading import Chunk, Uploads
+from moorage.threads import in_thread
+
+BEGIN_S: Final = 8.0
+"""How long a client waits for the first byte of a blob."""
+
+_LOOK_EVERY_S: Final = 0.005
+_LOOK_AGAIN_S: Final = 0.25
+_PIECE_BYTES: Final = 1024 * 1024
+_WAITS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Between attempts to go on with a blob that was cut; so many in a row that bring nothing end it."""
+
+_TURNS_MAX: Final = 3
+_NAMESPACE: Final = uuid.UUID("6d6f6f72-6167-6500-0000-6d6972726f72")
+
+log = structlog.get_logger()
+
+
+class Fill:
+    """A blob on its way in, as one process sees it: in `available` bytes of its upload's file."""
+
+    def __init__(
+        self, upstream: Upstream, repository: RepositoryName, digest: Digest, size: int | None
+    ) -> None:
+        self.upstream = upstream
+        self.repository = repository
+        self.digest = digest
+        self.size = size
+        """In bytes; None until the upstream says."""
+        self.upload_id = str(uuid.uuid5(_NAMESPACE, f"{upstream.name} {digest}"))
+        self.began_ns = time.time_ns()
+        self.is_ours = False
+        """Whether this process writes the file: what is in it from before counts, or was cut off."""
+        self.available = 0
+        self.blob: Blob | None = None
+        self.failure: UpstreamFailure | RegistryError | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more comes."""
+        return self.blob is not None or self.failure is not None
+
+    def note_grown(self, size: int, changed_ns: int) -> None:
+        """The file has so many bytes since then.
+
+        Another process may have been given the file a moment ago, with bytes that a crash left in it and
+        that it is about to cut off: nothing counts before it has been seen to write.
+        """
+        if not self.has_ended and size != self.available and (self.is_ours or changed_ns > self.began_ns):
+            self.available = size
+            self._wake()
+
+    def end(self, blob: Blob | None, failure: UpstreamFailure | RegistryError | None) -> None:
+        """It is kept, or has failed."""
+        self.blob, self.failure = blob, failure
+        if blob is not None:
+            self.size = self.available = blob.size
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def change(self) -> None:
+        """Wait until there is more, or an end."""
+        if not self.has_ended:
+            await self._changed.wait()
+
+
+class Fills:
+    """The blobs that come in, as one process sees them."""
+
+    def __init__(
+        self,
+        db: Database,
+        store: BlobStore,
+        threads: Executor,
+        uploads: Uploads,
+        registry: Registry,
+        upstreams: Upstreams,
+        lines: Lines,
+        savings: Savings,
+        lease_ms: int,
+        throttle: Throttle | None = None,
+    ) -> None:
+        self._db = db
+        self._store = store
+        self._threads = threads
+        self._uploads = uploads
+        self._registry = registry
+        self._upstreams = upstreams
+        self._lines = lines
+        self._savings = savings
+        self._lease_ms = lease_ms
+        self._throttle = throttle
+        self._fills: dict[tuple[str, Digest], tuple[Fill, asyncio.Task[None]]] = {}
+
+    async def close(self) -> None:
+        """Leave what is on its way as it is: it is gone on with when someone asks for it."""
+        tasks = [task for _, task in self._fills.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def bring(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob | Fill:
+        """A blob that is kept by now, or one that is on its way and whose first bytes are here.
+
+        Raises BlobUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504), and what an upload raises.
+        """
+        kept = await self._link_kept(upstream, repository, digest)
+        if kept is not None:
+            return kept
+        fill = await self._join(upstream, repository, digest)
+        try:
+            async with asyncio.timeout(BEGIN_S):
+                while not fill.has_ended and (not fill.available or fill.size is None):
+                    await fill.change()
+        except TimeoutError as error:
+            failure = Unreachable(f"no byte of {digest} came within {BEGIN_S:.0f} s")
+            raise refusal_of(upstream, failure, self._lines.describe(upstream)) from error
+        if fill.failure is not None:
+            raise self._refusal(fill)
+        if fill.blob is not None:
+            return await self._link(fill, repository)
+        return fill
+
+    async def finish(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob:
+        """The blob when the whole of it is kept. Raises as `bring` does."""
+        brought = await self.bring(upstream, repository, digest)
+        if isinstance(brought, Blob):
+            return brought
+        while not brought.has_ended:
+            await brought.change()
+        if brought.failure is not None:
+            raise self._refusal(brought)
+        return await self._link(brought, repository)
+
+    def _refusal(self, fill: Fill) -> RegistryError:
+        match fill.failure:
+            case NotThere() | NotAllowed():
+                return BlobUnknown(digest=fill.digest, reason=f"{fill.upstream.name}: {fill.failure}")
+            case UpstreamFailure():
+                state = self._lines.describe(fill.upstream)
+                return refusal_of(fill.upstream, fill.failure, state)
+            case RegistryError():
+                return fill.failure
+        return BlobUnknown(digest=fill.digest)
+
+    async def _link_kept(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob | None:
+        """A blob that another mirrored repository of the upstream holds, or one that anyone's may hold.
+
+        What a local repository holds may be a secret: it is fetched like any other, and kept once.
+        """
+        for holder, of in await rows.list_mirrored_holders(self._db, digest, 20):
+            if of != upstream.name or holder == repository:
+                continue
+            blob = await mount_blob(self._db, self._store, repository, digest, holder, self._lease_ms)
+            if blob is not None:
+                return blob
+        return None
+
+    async def _link(self, fill: Fill, repository: RepositoryName) -> Blob:
+        """The blob, served by this repository too."""
+        blob = await find_blob(self._db, repository, fill.digest)
+        if blob is None:
+            blob = await mount_blob(
+                self._db, self._store, repository, fill.digest, fill.repository, self._lease_ms
+            )
+        if blob is None:
+            raise BlobUnknown(digest=fill.digest)
+        return blob
+
+    async def _join(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Fill:
+        known = self._fills.get((upstream.name, digest))
+        if known is not None:
+            return known[0]
+        size = await self._read_size(repository, digest)
+        known = self._fills.get((upstream.name, digest))
+        if known is not None:
+            return known[0]
+        fill = Fill(upstream, repository, digest, size)
+        task = asyncio.create_task(self._run(fill))
+        self._fills[upstream.name, digest] = fill, task
+        return fill
+
+    async def _read_size(self, repository: RepositoryName, digest: Digest) -> int | None:
+        """What a manifest that is here says of a blob's size in bytes."""
+        for media_type, payload in await rows.find_users(self._db, repository, digest):
+            try:
+                manifest = parse_manifest(payload, media_type)
+            except ManifestInvalid:
+                continue
+            for each in manifest.references:
+                if each.target.digest == digest:
+                    return each.target.size
+        return None
+
+    async def _run(self, fill: Fill) -> None:
+        """Bring a blob to its end, by fetching it or by watching another process do so."""
+        watching = asyncio.create_task(self._watch(fill))
+        try:
+            blob = await self._bring(fill)
+        except (UpstreamFailure, RegistryError) as failure:
+            fill.end(None, failure)
+            log.warning(
+                "mirror_blob_failed",
+                upstream=fill.upstream.name,
+                repository=fill.repository,
+                digest=fill.digest,
+                reason=str(failure)[:300],
+            )
+        except BaseException:
+            fill.end(None, Failed("the registry is stopping"))
+            raise
+        else:
+            fill.end(blob, None)
+            log.info(
+                "blob_mirrored",
+                upstream=fill.upstream.name,
+                repository=fill.repository,
+                digest=fill.digest,
+                bytes=blob.size,
+            )
+        finally:
+            watching.cancel()
+            self._fills.pop((fill.upstream.name, fill.digest), None)
+
+    async def _watch(self, fill: Fill) -> None:
+        """Look how far the file has grown, whoever writes it."""
+        while True:
+            fill.note_grown(*self._store.upload_state(fill.upload_id))
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _bring(self, fill: Fill) -> Blob:
+        """Raises UpstreamFailure, RegistryError."""
+        by = f"upstream {fill.upstream.name}"
+        for _ in range(_TURNS_MAX):
+            kept = await self._find_kept(fill)
+            if kept is not None:
+                return kept
+            fill.repository = await find_repository_of(self._db, fill.upload_id) or fill.repository
+            upload = await self._uploads.join(fill.repository, fill.upload_id, by)
+            try:
+                return await self._fetch(fill, upload.received)
+            except DigestInvalid as refusal:
+                raise Failed(f"it sent other bytes than those of {fill.digest}") from refusal
+            except UploadBusy:
+                blob = await self._wait_for_other(fill)
+                if blob is not None:
+                    return blob
+            except UploadUnknown:
+                # ended by another between two steps
+                continue
+        kept = await self._find_kept(fill)
+        if kept is not None:
+            return kept
+        raise Failed(f"{fill.digest} was begun {_TURNS_MAX} times and did not come whole")
+
+    async def _find_kept(self, fill: Fill) -> Blob | None:
+        """The blob where it is kept, whichever repository of the upstream has it."""
+        blob = await find_blob(self._db, fill.repository, fill.digest)
+        if blob is not None and self._store.blob_size(blob.digest, blob.generation) == blob.size:
+            return blob
+        return None
+
+    async def _wait_for_other(self, fill: Fill) -> Blob | None:
+        """Wait while another process holds the file; the blob it made, None where it made none."""
+        while True:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            blob = await self._find_kept(fill)
+            if blob is not None:
+                return blob
+            try:
+                file = await in_thread(self._threads, self._store.open_upload, fill.upload_id)
+            except UploadBusy:
+                continue
+            file.close()
+            blob = await self._find_kept(fill)
+            if await find_repository_of(self._db, fill.upload_id) is None:
+                # it ended just before: opening made the file anew
+                await in_thread(self._threads, self._store.discard_upload, fill.upload_id)
+            return blob
+
+    async def _fetch(self, fill: Fill, received: int) -> Blob:
+        """Be the one who fetches it, from `received` bytes on. Raises UploadBusy where another is."""
+        if self._upstreams.is_disconnected(fill.upstream):
+            raise Unreachable("it was disconnected by an operator")
+        left = None if fill.size is None else fill.size - received
+        chunk = Chunk(self._pieces(fill, received), left, is_followed=True)
+        return await self._uploads.finish(fill.repository, fill.upload_id, chunk, fill.digest)
+
+    async def _pieces(self, fill: Fill, offset: int) -> AsyncIterator[bytes]:
+        """The blob from an offset on, from whichever address gives it; gone on with where it was cut.
+
+        Raises UpstreamFailure.
+        """
+        began_at, waits = offset, iter(_WAITS_S)
+        busy: set[Address] = set()
+        while True:
+            before = offset
+            failure: UpstreamFailure | None = None
+            for address in await self._list_askable(fill, busy):
+                try:
+                    async for piece in self._stream(fill, address, offset):
+                        offset += len(piece)
+                        yield piece
+                except UpstreamFailure as error:
+                    await self._lines.failed(fill.upstream, address, error)
+                    if isinstance(error, Busy):
+                        busy.add(address)
+                    # the upstream's own word counts most
+                    failure = failure or error
+                    continue
+                self._savings.count(fill.upstream.name, "fetched_bytes", offset - began_at)
+                return
+            if offset > before:
+                waits = iter(_WAITS_S)
+            # who was given a part waits for the rest; who was given nothing is told at once
+            wait_s = next(waits, None) if offset > began_at or fill.available else None
+            if wait_s is None:
+                raise failure or Unreachable(self._lines.describe(fill.upstream))
+            await asyncio.sleep(wait_s)
+
+    async def _list_askable(self, fill: Fill, busy: Container[Address]) -> list[Address]:
+        """Which addresses may be asked; those of open lines too when someone waits for the rest of a blob."""
+        usable = await self._lines.find_usable(fill.upstream)
+        if usable or not fill.available or self._upstreams.is_disconnected(fill.upstream):
+            return usable
+        return [each for each in fill.upstream.addresses if each not in busy]
+
+    async def _stream(self, fill: Fill, address: Address, offset: int) -> AsyncIterator[bytes]:
+        """The rest of the blob from one address. Raises UpstreamFailure."""
+        if fill.size is not None and offset == fill.size:
+            fill.is_ours = True
+            return
+        upstream = fill.upstream
+        remote = upstream.remote_of(fill.repository)
+        async with self._registry.open_blob(address, remote, fill.digest, offset, BEGIN_S) as stream:
+            if fill.size is None:
+                if stream.size is None:
+                    raise Failed(f"it does not say how large {fill.digest} is")
+                fill.size = stream.size
+            if stream.size is not None and stream.size != fill.size:
+                raise Failed(f"it says that {fill.digest} has {stream.size} bytes, not {fill.size}")
+            # not before: what a crash has left is no answer while the rest cannot be had
+            fill.is_ours = True
+            await self._lines.succeeded(upstream, address)
+            await self._upstreams.claim(upstream, fill.repository)
+            self._savings.count(upstream.name, "gets", 1)
+            came = offset
+            async for piece in stream.pieces:
+                came += len(piece)
+                if came > fill.size:
+                    raise Failed(f"it sent more than the {fill.size} bytes of {fill.digest}")
+                if self._throttle is not None:
+                    await self._throttle.take(upstream, len(piece))
+                yield piece
+        if came != fill.size:
+            raise Failed(f"it sent {came} of the {fill.size} bytes of {fill.digest}")
+
+    def open(self, fill: Fill) -> BlobFile | None:
+        """The file of a blob that comes, for `read`; None when it has ended meanwhile."""
+        return self._store.read_upload(fill.upload_id)
+
+    async def read(self, fill: Fill, file: BlobFile, part: ByteRange) -> AsyncGenerator[Piece, None]:
+        """A part of a blob as it comes; the blob's last byte only when the whole is kept. Closes the file.
+
+        Raises the failure that ends it.
+        """
+        try:
+            offset, end = part.first, part.last + 1
+            while offset < end:
+                ready = min(end, fill.available if fill.blob is not None else self._given(fill))
+                if ready <= offset:
+                    if fill.failure is not None:
+                        raise self._refusal(fill)
+                    await fill.change()
+                    continue
+                length = min(_PIECE_BYTES, ready - offset)
+                piece: Piece | None = file.part_in_memory(offset, length)
+                if piece is None:
+                    piece = await in_thread(self._threads, file.read, offset, length)
+                yield piece
+                offset += length
+        finally:
+            file.close()
+
+    @staticmethod
+    def _given(fill: Fill) -> int:
+        """How much may be given out before the whole is known to be right."""
+        return min(fill.available, (fill.size or 1) - 1)

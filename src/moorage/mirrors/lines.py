@@ -1,0 +1,157 @@
+"""The lines to upstreams: which address is asked, and which is left alone for a while.
+
+A line that fails opens: nobody waits for it until it is due to be tried, which is done beside the requests.
+What one process learns all know within a second.
+"""
+
+import random
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from moorage.clock import now_ms
+from moorage.database import Database, Transaction
+from moorage.errors import RegistryError
+from moorage.mirrors import line_rows as rows
+from moorage.mirrors.asking import Busy, NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
+from moorage.mirrors.line_rows import Line
+from moorage.mirrors.upstreams import Address, Upstream
+
+FAILURES_MAX: Final = 3
+"""So many errors in a row open a line; no answer at all opens it at once."""
+
+TRIAL_TIMEOUT_S: Final = 3.0
+_AGAIN_MS: Final = 5_000
+_AGAIN_MAX_MS: Final = 15_000
+_BUSY_MAX_MS: Final = 3_600_000
+_TRIAL_MS: Final = 10_000
+_ERROR_MAX_CHARS: Final = 300
+_ANSWERED_EVERY_MS: Final = 60_000
+
+log = structlog.get_logger()
+
+
+class Lines:
+    """The lines as one process knows them; `learn` what the others have found out."""
+
+    def __init__(self, db: Database, registry: Registry) -> None:
+        self._db = db
+        self._registry = registry
+        self._lines: Mapping[tuple[str, str], Line] = {}
+
+    async def learn(self) -> None:
+        """Read what all processes know."""
+        self._lines = await rows.read_lines(self._db)
+
+    def get(self, upstream: Upstream, address: Address) -> Line:
+        """What is known of a line."""
+        return self._lines.get((upstream.name, address.url), Line())
+
+    def usable(self, upstream: Upstream) -> list[Address]:
+        """The addresses that may be asked now, in their order."""
+        return [each for each in upstream.addresses if self.get(upstream, each).state == "closed"]
+
+    async def find_usable(self, upstream: Upstream) -> list[Address]:
+        """The same; where there is none, after a look at what other processes have found out."""
+        if not self.usable(upstream):
+            await self.learn()
+        return self.usable(upstream)
+
+    def is_usable(self, upstream: Upstream) -> bool:
+        """Whether the upstream itself, not one of its alternatives, may be asked now."""
+        return self.get(upstream, upstream.address).state == "closed"
+
+    def describe(self, upstream: Upstream) -> str:
+        """The state of the upstream's own line, for a person."""
+        line = self.get(upstream, upstream.address)
+        if line.state == "closed":
+            return "it is being asked"
+        wait_s = max(0, (line.retry_at or 0) - now_ms()) // 1000
+        return f"{line.last_error}; it is left alone, and tried again in {wait_s} s"
+
+    async def succeeded(self, upstream: Upstream, address: Address) -> None:
+        """An address has answered."""
+        line = self.get(upstream, address)
+        quota = self._registry.quota_of(address)
+        now = now_ms()
+        is_known = line.state == "closed" and not line.failures and line.answered_at is not None
+        if is_known and now - (line.answered_at or 0) < _ANSWERED_EVERY_MS:
+            return
+
+        def change(known: Line) -> Line:
+            changed = known._replace(state="closed", failures=0, opened_at=None, retry_at=None)
+            changed = changed._replace(answered_at=now)
+            if quota is not None:
+                changed = changed._replace(quota_limit=quota.limit, quota_left=quota.left, quota_at=now)
+            return changed
+
+        await self._change(upstream, address, change)
+        if line.state != "closed":
+            log.info("upstream_line_closed", upstream=upstream.name, address=address.url)
+
+    async def failed(self, upstream: Upstream, address: Address, failure: UpstreamFailure) -> None:
+        """An address was asked in vain. That it has no such thing, or refuses it, is an answer."""
+        if isinstance(failure, NotThere | NotAllowed):
+            await self.succeeded(upstream, address)
+            return
+        now = now_ms()
+        sentence = str(failure)[:_ERROR_MAX_CHARS]
+
+        def change(known: Line) -> Line:
+            failures = known.failures + 1
+            changed = known._replace(failures=failures, last_error=sentence, failed_at=now)
+            opens = isinstance(failure, Unreachable | Busy) or failures >= FAILURES_MAX
+            if not opens and known.state == "closed":
+                return changed
+            return changed._replace(
+                state="open",
+                opened_at=known.opened_at or now,
+                retry_at=now + _wait_ms(failure, failures),
+            )
+
+        before = self.get(upstream, address).state
+        after = await self._change(upstream, address, change)
+        if before == "closed" and after.state != "closed":
+            log.warning("upstream_line_opened", upstream=upstream.name, address=address.url, reason=sentence)
+
+    async def _change(self, upstream: Upstream, address: Address, change: "rows.Change") -> Line:
+        def work(tx: Transaction) -> Line:
+            changed = change(rows.find_line(tx, upstream.name, address.url))
+            rows.put_line(tx, upstream.name, address.url, changed)
+            return changed
+
+        try:
+            changed = await self._db.write(work)
+        except RegistryError:
+            # known to this process alone, then
+            changed = change(self.get(upstream, address))
+        self._lines = {**self._lines, (upstream.name, address.url): changed}
+        return changed
+
+    async def try_due(self, upstreams: tuple[Upstream, ...]) -> None:
+        """Try the open lines whose time has come. Of several processes one does."""
+        for upstream in upstreams:
+            for address in upstream.addresses:
+                line = self.get(upstream, address)
+                if line.state != "closed" and (line.retry_at or 0) <= now_ms():
+                    await self._try(upstream, address)
+
+    async def _try(self, upstream: Upstream, address: Address) -> None:
+        until = now_ms() + _TRIAL_MS
+        if not await self._db.write(lambda tx: rows.claim_trial(tx, upstream.name, address.url, until)):
+            return
+        try:
+            await self._registry.ping(address, TRIAL_TIMEOUT_S)
+        except UpstreamFailure as failure:
+            await self.failed(upstream, address, failure)
+        else:
+            await self.succeeded(upstream, address)
+
+
+def _wait_ms(failure: UpstreamFailure, failures: int) -> int:
+    """How long an open line is left alone: longer each time, and not by all at the same moment."""
+    if isinstance(failure, Busy):
+        return min(_BUSY_MAX_MS, max(1_000, int(failure.retry_after_s * 1000)))
+    wait_ms = min(_AGAIN_MAX_MS, _AGAIN_MS * 2 ** min(failures - 1, 10))
+    return int(wait_ms * random.uniform(0.8, 1.2))  # noqa: S311 - no secret

@@ -1,0 +1,173 @@
+"""The mirrors of one process: what the endpoints of `/v2`, and the jobs, ask for."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+
+from moorage.clock import now_ms
+from moorage.database import Database
+from moorage.errors import BlobUnknown, ManifestUnknown, RegistryError
+from moorage.mirrors import rows
+from moorage.mirrors.along import Companions
+from moorage.mirrors.asking import NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
+from moorage.mirrors.fetching import ASK_AGAIN_S, Manifests, refusal_of
+from moorage.mirrors.filling import Fills
+from moorage.mirrors.lines import Lines
+from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.saving import Savings
+from moorage.mirrors.upstreams import Address, Upstream
+from moorage.oci.digest import Digest, is_digest
+from moorage.oci.names import RepositoryName
+from moorage.registry.manifests.rows import find_by_digest
+
+REFERRERS_MAX: Final = 100
+"""Referrers of one manifest that come along."""
+
+_TRY_EVERY_S: Final = 2.0
+_WRITE_EVERY_S: Final = 10.0
+_AT_ONCE: Final = 4
+
+log = structlog.get_logger()
+
+
+class Mirrors:
+    """Made once for each process; `keep` runs beside the requests, `close` ends it."""
+
+    def __init__(
+        self,
+        db: Database,
+        registry: Registry,
+        upstreams: Upstreams,
+        lines: Lines,
+        manifests: Manifests,
+        fills: Fills,
+        savings: Savings,
+    ) -> None:
+        self._db = db
+        self._registry = registry
+        self._lines = lines
+        self.upstreams = upstreams
+        self.manifests = manifests
+        self.fills = fills
+        self.savings = savings
+        self.companions = Companions(db, registry, upstreams, lines, manifests, fills, self.bring_referrers)
+
+    def bring_companions(self) -> None:
+        """From now on see to what comes along with each manifest, beside the requests."""
+        self.manifests.on_seen = self.companions.note
+
+    async def keep(self) -> None:
+        """Until cancelled: try the lines that are due, so that no client has to, and write counts down."""
+        written_s = time.monotonic()
+        while True:
+            await asyncio.sleep(_TRY_EVERY_S)
+            if time.monotonic() - written_s >= _WRITE_EVERY_S:
+                written_s = time.monotonic()
+                await self.savings.write()
+            try:
+                await self.upstreams.look()
+                connected = [each for each in self.upstreams.all if not self.upstreams.is_disconnected(each)]
+                await self._lines.try_due(tuple(connected))
+            except RegistryError as refusal:
+                log.warning("upstream_lines_not_tried", reason=str(refusal))
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self.companions.close()
+        await self.fills.close()
+        await self.savings.write()
+
+    async def list_tags(
+        self, upstream: Upstream, repository: RepositoryName, last: str, limit: int
+    ) -> list[str]:
+        """A page of the tags that the upstream has.
+
+        Raises UpstreamFailed (502), UpstreamUnreachable (504).
+        """
+        remote = upstream.remote_of(repository)
+        address = await self._address(upstream)
+        try:
+            found = await self._registry.list_tags(address, remote, last, limit, ASK_AGAIN_S)
+        except UpstreamFailure as failure:
+            await self._lines.failed(upstream, address, failure)
+            raise refusal_of(upstream, failure, self._lines.describe(upstream)) from failure
+        await self._lines.succeeded(upstream, address)
+        return found
+
+    async def _address(self, upstream: Upstream) -> Address:
+        """Raises UpstreamUnreachable (504)."""
+        if self.upstreams.is_disconnected(upstream):
+            failure = Unreachable("it was disconnected by an operator")
+            raise refusal_of(upstream, failure, self._lines.describe(upstream))
+        usable = await self._lines.find_usable(upstream)
+        if not usable:
+            failure = Unreachable("its line is open")
+            raise refusal_of(upstream, failure, self._lines.describe(upstream))
+        return usable[0]
+
+    async def bring_referrers(
+        self, upstream: Upstream, repository: RepositoryName, subject: Digest
+    ) -> int | None:
+        """See that the referrers of a manifest are here; None, or for how many milliseconds no one has asked.
+
+        What cannot be had is left out: the next who asks tries again.
+        """
+        checked_at = await rows.read_subject_checked(self._db, repository, subject)
+        now = now_ms()
+        if checked_at is not None and 0 <= now - checked_at < upstream.freshness_ms:
+            return None
+        age_ms = now - checked_at if checked_at is not None else 0
+        try:
+            address = await self._address(upstream)
+        except RegistryError:
+            return age_ms
+        remote = upstream.remote_of(repository)
+        try:
+            found = await self._registry.list_referrers(address, remote, subject, ASK_AGAIN_S)
+            await self._lines.succeeded(upstream, address)
+        except UpstreamFailure as failure:
+            await self._lines.failed(upstream, address, failure)
+            return age_ms
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def bring(descriptor: Mapping[str, Any]) -> bool:
+            digest = descriptor.get("digest")
+            if not isinstance(digest, str) or not is_digest(digest):
+                return True
+            async with limit:
+                if await find_by_digest(self._db, repository, Digest(digest)) is not None:
+                    return True
+                try:
+                    await self.manifests.bring(upstream, repository, digest)
+                except ManifestUnknown:
+                    return True
+                except RegistryError:
+                    return False
+            return True
+
+        brought = await asyncio.gather(*map(bring, found[:REFERRERS_MAX]))
+        if not all(brought):
+            return age_ms
+        await self._db.write(lambda tx: rows.note_subject_checked(tx, repository, subject))
+        return None
+
+    async def head_blob(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> int:
+        """The size in bytes of a blob that the upstream has.
+
+        Raises BlobUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504).
+        """
+        address = await self._address(upstream)
+        remote = upstream.remote_of(repository)
+        try:
+            size = await self._registry.head_blob(address, remote, digest, ASK_AGAIN_S)
+        except (NotThere, NotAllowed) as failure:
+            raise BlobUnknown(digest=digest, reason=f"{upstream.name}: {failure}") from failure
+        except UpstreamFailure as failure:
+            await self._lines.failed(upstream, address, failure)
+            raise refusal_of(upstream, failure, self._lines.describe(upstream)) from failure
+        if size is None:
+            raise BlobUnknown(digest=digest, reason=f"{upstream.name} does not say how large it is")
+        return size

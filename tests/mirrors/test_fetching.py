@@ -1,0 +1,242 @@
+"""Manifests of upstreams: asked for once, asked about when they are old, served when the line is down."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from moorage.clock import now_ms
+from moorage.databases.sqlite import SqliteDatabase
+from moorage.errors import ManifestUnknown, UpstreamFailed, UpstreamUnreachable
+from moorage.mirrors import rows
+from moorage.mirrors.asking import Busy, Failed, Unreachable
+from moorage.mirrors.fetching import ABSENT_S
+from moorage.mirrors.lines import FAILURES_MAX
+from moorage.mirrors.mirrors import Mirrors
+from moorage.oci.names import RepositoryName, Tag
+from moorage.registry.manifests.rows import find_by_tag
+from moorage.registry.tags.immutability_rows import insert_rule
+from tests.mirrors.conftest import HUB, Open
+from tests.mirrors.elsewhere import Elsewhere
+from tests.registry.conftest import Clock
+
+pytestmark = pytest.mark.anyio
+
+NGINX = RepositoryName("docker.io/library/nginx")
+ONE = Tag("1")
+FRESH = timedelta(milliseconds=HUB.freshness_ms)
+
+
+async def pull(mirrors: Mirrors, db: SqliteDatabase, reference: str = "1") -> tuple[str, int | None]:
+    """What a tag names after a pull as the endpoint does it, and its age where that is said."""
+    await mirrors.upstreams.look(at_once=True)
+    age_ms = await mirrors.manifests.refresh(HUB, NGINX, Tag(reference))
+    stored = await find_by_tag(db, NGINX, Tag(reference))
+    if stored is None:
+        await mirrors.manifests.bring(HUB, NGINX, reference)
+        stored = await find_by_tag(db, NGINX, Tag(reference))
+    assert stored is not None
+    return stored.digest, age_ms
+
+
+async def test_manifest_is_fetched_once(mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere) -> None:
+    digest = hub.push_image("library/nginx", "1", b"layer")
+
+    brought = await asyncio.gather(*(mirrors.manifests.bring(HUB, NGINX, "1") for _ in range(20)))
+    assert len(brought) == 20
+    assert await pull(mirrors, db) == (digest, None)
+
+    assert hub.asked == [("GET", "1")]
+
+
+async def test_tag_is_asked_about_when_it_is_no_longer_fresh(
+    mirrors: Mirrors, open_mirrors: Open, db: SqliteDatabase, hub: Elsewhere, clock: Clock
+) -> None:
+    digest = hub.push_image("library/nginx", "1", b"layer")
+    second = open_mirrors()
+    for minute in range(4):
+        for process in (mirrors, second):
+            assert await pull(process, db) == (digest, None)
+        assert (hub.count("GET"), hub.count("HEAD")) == (1, minute)
+        clock.move(FRESH)
+
+
+async def test_several_processes_that_find_a_tag_old_ask_once(
+    mirrors: Mirrors, open_mirrors: Open, db: SqliteDatabase, hub: Elsewhere, clock: Clock
+) -> None:
+    hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    clock.move(FRESH)
+
+    processes = [mirrors, open_mirrors(), open_mirrors()]
+    await asyncio.gather(*(each.manifests.refresh(HUB, NGINX, ONE) for each in processes for _ in range(5)))
+
+    assert hub.count("HEAD") == 1
+
+
+async def test_tag_that_has_moved_is_followed(
+    mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, clock: Clock
+) -> None:
+    first = hub.push_image("library/nginx", "1", b"layer")
+    assert await pull(mirrors, db) == (first, None)
+    second = hub.push_image("library/nginx", "1", b"other layer")
+
+    assert await pull(mirrors, db) == (first, None)
+    clock.move(FRESH)
+    assert await pull(mirrors, db) == (second, None)
+    # back to what is here already: nothing need be fetched
+    hub.push_image("library/nginx", "1", b"layer")
+    clock.move(FRESH)
+    assert await pull(mirrors, db) == (first, None)
+
+    assert hub.asked == [("GET", "1"), ("HEAD", "1"), ("GET", second), ("HEAD", "1")]
+
+
+@pytest.mark.parametrize("failure", [Unreachable("no route"), Failed("500"), Busy("429", 30)], ids=str)
+async def test_f42_tag_is_served_with_its_age_while_its_upstream_cannot_be_asked(
+    mirrors: Mirrors,
+    db: SqliteDatabase,
+    hub: Elsewhere,
+    clock: Clock,
+    failure: Unreachable | Failed | Busy,
+) -> None:
+    digest = hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    clock.move(FRESH * 2)
+    hub.failure = failure
+
+    for _ in range(10):
+        assert await pull(mirrors, db) == (digest, 2 * HUB.freshness_ms)
+
+    # and not asked again and again
+    assert hub.count("HEAD") <= FAILURES_MAX
+
+
+async def test_f42_line_that_opened_is_tried_when_it_is_due(
+    mirrors: Mirrors, open_mirrors: Open, db: SqliteDatabase, hub: Elsewhere, clock: Clock
+) -> None:
+    digest = hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    clock.move(FRESH)
+    hub.failure = Unreachable("no route")
+    assert (await pull(mirrors, db))[1] is not None
+    hub.failure = None
+    second = open_mirrors()
+    await second.upstreams.look()
+
+    async def try_lines() -> None:
+        await asyncio.gather(*(each._lines.try_due((HUB,)) for each in (mirrors, second)))
+
+    await try_lines()
+    assert hub.count("PING") == 0
+    clock.move(timedelta(seconds=10))
+    await try_lines()
+    assert hub.count("PING") == 1
+    assert await pull(second, db) == (digest, None)
+
+
+@pytest.mark.parametrize(
+    ("failure", "refusal"), [(Unreachable("no route"), UpstreamUnreachable), (Failed("500"), UpstreamFailed)]
+)
+async def test_f42_what_is_not_here_is_refused_with_the_upstreams_name_and_state(
+    mirrors: Mirrors,
+    hub: Elsewhere,
+    other: Elsewhere,
+    failure: Unreachable | Failed,
+    refusal: type[UpstreamFailed],
+) -> None:
+    hub.failure = other.failure = failure
+
+    with pytest.raises(refusal, match=f"docker.io: {failure}"):
+        await mirrors.manifests.bring(HUB, NGINX, "1")
+
+
+async def test_f42_that_there_is_no_such_tag_is_believed_for_less_than_a_minute(
+    mirrors: Mirrors, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ABSENT_S <= 60
+    monkeypatch.setattr("moorage.mirrors.fetching.ABSENT_S", 0.1)
+    for _ in range(3):
+        with pytest.raises(ManifestUnknown):
+            await mirrors.manifests.bring(HUB, NGINX, "1")
+    assert hub.count("GET") == 1
+
+    hub.push_image("library/nginx", "1", b"layer")
+    await asyncio.sleep(0.2)
+    await mirrors.manifests.bring(HUB, NGINX, "1")
+
+
+async def test_f44_tag_that_the_upstream_deleted_is_served_and_that_is_recorded(
+    mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, clock: Clock
+) -> None:
+    digest = hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    clock.move(FRESH)
+    del hub.manifests["library/nginx", "1"]
+
+    assert await pull(mirrors, db) == (digest, None)
+    known = await rows.find_tag(db, NGINX, ONE)
+    assert known is not None
+    assert known.gone_at == now_ms()
+    hub.push_image("library/nginx", "1", b"layer")
+    clock.move(FRESH)
+    await pull(mirrors, db)
+    known = await rows.find_tag(db, NGINX, ONE)
+    assert known is not None
+    assert known.gone_at is None
+
+
+async def test_alternative_is_asked_while_the_upstream_cannot_be(
+    mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, other: Elsewhere
+) -> None:
+    digest = other.push_image("library/nginx", "1", b"layer")
+    hub.failure = Unreachable("no route")
+
+    assert await pull(mirrors, db) == (digest, None)
+
+
+async def test_alternative_cannot_swap_a_tag_that_the_upstream_has_shown(
+    mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, other: Elsewhere, clock: Clock
+) -> None:
+    digest = hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    other.push_image("library/nginx", "1", b"poison")
+    hub.failure = Unreachable("no route")
+    clock.move(FRESH)
+
+    assert (await pull(mirrors, db))[0] == digest
+    # nor when what was here is not any more
+    await db.write(lambda tx: tx.run("DELETE FROM tag"))
+    with pytest.raises(UpstreamUnreachable):
+        await mirrors.manifests.bring(HUB, NGINX, "1")
+    other.push_image("library/nginx", "1", b"layer")
+    assert await pull(mirrors, db) == (digest, None)
+
+
+async def test_tag_that_a_rule_fixes_stays_when_the_upstream_moves_it(
+    mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, clock: Clock
+) -> None:
+    digest = hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    await db.write(lambda tx: insert_rule(tx, "docker.io/*", "1", "alice"))
+    hub.push_image("library/nginx", "1", b"other layer")
+    clock.move(FRESH)
+
+    assert await pull(mirrors, db) == (digest, HUB.freshness_ms)
+
+
+async def test_disconnected_upstream_is_not_asked(
+    mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, clock: Clock
+) -> None:
+    digest = hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    asked = list(hub.asked)
+    clock.move(FRESH)
+    await db.write(
+        lambda tx: tx.run("INSERT INTO upstream_disconnection (name, at, by) VALUES ('docker.io', 1, 'me')")
+    )
+
+    assert await pull(mirrors, db) == (digest, HUB.freshness_ms)
+    with pytest.raises(UpstreamUnreachable, match="disconnected"):
+        await mirrors.manifests.bring(HUB, NGINX, "2")
+    assert hub.asked == asked
