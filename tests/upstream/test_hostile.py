@@ -450,7 +450,7 @@ async def test_head_that_does_not_come_in_time_fails(client: HttpRegistry, serve
             yield reply(200, MANIFEST, TYPED)
 
     server = serve(answer)
-    with pytest.raises(Failed, match=r"did not answer within 0\.9 s"):
+    with pytest.raises(Unreachable, match=r"did not answer within 0\.9 s"):
         await client.get_manifest(Address(server.url), REPOSITORY, "v1", 1000, 0.9)
 
 
