@@ -14,6 +14,7 @@ from moorage.registry.blobs import rows as blob_rows
 from moorage.registry.blobs.rows import Blob
 from moorage.registry.blobs.serving import BlobServer
 from moorage.registry.blobs.store import BlobStore
+from moorage.registry.blobs.total_rows import add_to_total
 from moorage.registry.repositories import rows as repository_rows
 from moorage.registry.trash import rows as trash_rows
 from moorage.registry.uploads.uploading import Uploads
@@ -83,7 +84,7 @@ def _keep_only_by(replace: Replace, condition: str) -> None:
             )
             if row is not None:
                 tx.run("UPDATE blob SET state = 'deleting' WHERE digest = ?", (digest,))
-                blob_rows.add_to_total(tx, -1, -row[0])
+                add_to_total(tx, -1, -row[0])
                 marked += 1
         return marked
 

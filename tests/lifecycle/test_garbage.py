@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
@@ -14,6 +15,7 @@ from moorage.clock import now_ms
 from moorage.database import Row
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.lifecycle.checking.rows import list_lost_links
+from moorage.lifecycle.garbage import collecting
 from moorage.lifecycle.garbage.collecting import Garbage
 from moorage.lifecycle.garbage.rows import is_due, list_garbage, read_totals
 from moorage.lifecycle.garbage.status import measure_store, plan
@@ -91,6 +93,30 @@ async def test_generation_is_never_used_twice(
     store.remove_blobs([(digest, 1)])
 
     assert store.blob_size(digest, 2) == len(b"some bytes")
+
+
+async def test_long_run_rests_after_each_step_for_longer_than_the_step_took(
+    garbage: Garbage, uploads: Uploads, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep = asyncio.sleep
+    rests: list[float] = []
+
+    async def note(delay_s: float) -> None:
+        rests.append(delay_s)
+        await sleep(0)
+
+    for number in range(5):
+        await push_blob(uploads, b"%d" % number)
+    clock.move(LEASE)
+    monkeypatch.setattr(collecting, "BATCH", 2)
+    monkeypatch.setattr(asyncio, "sleep", note)
+    began = time.monotonic()
+    done = await garbage.collect()
+
+    assert done.removed_blobs == 5
+    assert len([rest for rest in rests if rest]) == 3
+    # twice what the steps took; what took time besides is the last look, which finds nothing
+    assert (time.monotonic() - began) * 2 > sum(rests) > 0
 
 
 async def test_blob_pushed_while_it_is_removed_is_kept(

@@ -23,7 +23,7 @@ LINE_FAULTS: dict[str, Callable[[Proxy], None]] = {
     "500": lambda proxy: proxy.spoil(Fault(status=500)),
     "503": lambda proxy: proxy.spoil(Fault(status=503)),
     "no answer": lambda proxy: proxy.spoil(Fault(is_unanswered=True)),
-    "cut": lambda proxy: proxy.spoil(Fault(cut_at=0)),
+    "hung up": lambda proxy: proxy.spoil(Fault(is_hung_up=True)),
     "refused": lambda proxy: proxy.refuse(),
     "dropped": lambda proxy: proxy.drop_packets(),
 }

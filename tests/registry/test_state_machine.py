@@ -467,8 +467,10 @@ class RegistryMachine(RuleBasedStateMachine):
     def restore_repository(self) -> None:
         """The one that was deleted last."""
         name, held = self.model.deleted[-1]
-        (last,) = self.registry.run(list_deleted(self.registry.db, 1 << 60, 1))
-        restoring = restore_repository(self.registry.db, last.id, None, CLIENT)
+        deleted = self.registry.run(list_deleted(self.registry.db, 1 << 60, 100))
+        # of repositories of one name the newest was deleted last; of others an older one may be
+        last = next(each.id for each in deleted if each.name == name)
+        restoring = restore_repository(self.registry.db, last, None, CLIENT)
         if self.held(name).is_known:
             with pytest.raises(NameTaken):
                 self.registry.run(restoring)

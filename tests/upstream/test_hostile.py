@@ -449,11 +449,8 @@ async def test_head_that_does_not_come_in_time_fails(client: HttpRegistry, serve
             yield reply(200, MANIFEST, TYPED)
 
     server = serve(answer)
-    began = time.monotonic()
     with pytest.raises(Failed, match=r"did not answer within 0\.9 s"):
         await client.get_manifest(Address(server.url), REPOSITORY, "v1", 1000, 0.9)
-
-    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize(

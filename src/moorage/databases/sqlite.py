@@ -42,6 +42,8 @@ def _connect(path: Path, *, can_write: bool) -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if can_write else 0)
     connection = apsw.Connection(str(path), flags=flags, statementcachesize=_STATEMENTS_CACHED)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    # who waits for another's write looks every millisecond, not after ever longer naps
+    connection.setlk_timeout(BUSY_TIMEOUT_MS, 0)
     # a file that is refused is left as it is: SQLite would take in its log as it closes
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     # else SQLite plans a query anew whenever its values change: 18 us a read instead of 4

@@ -246,10 +246,15 @@ class Manifests:
     async def _bring(self, upstream: Upstream, repository: RepositoryName, reference: str) -> None:
         if self._upstreams.is_disconnected(upstream):
             raise Unreachable("it was disconnected by an operator")
-        addresses = self._lines.usable(upstream)
+        addresses = await self._lines.find_usable(upstream)
         if not addresses:
             raise Unreachable(self._lines.describe(upstream))
         tag = None if is_digest(reference) else Tag(reference)
+        if tag is not None:
+            known = await rows.find_tag(self._db, repository, tag)
+            if known is not None and known.digest and 0 <= now_ms() - known.checked_at < _CLAIM_MS:
+                # it came between the look that missed it and this one
+                return
         await self._fetch(upstream, addresses, repository, reference, tag)
 
     async def _fetch(

@@ -9,7 +9,7 @@ says and is kept. Whoever sees the file held by no one and unfinished goes on fr
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Container
 from concurrent.futures import Executor
 from typing import Final
 
@@ -26,6 +26,7 @@ from moorage.errors import (
 )
 from moorage.mirrors import rows
 from moorage.mirrors.asking import (
+    Busy,
     Failed,
     NotAllowed,
     NotThere,
@@ -344,18 +345,20 @@ class Fills:
 
         Raises UpstreamFailure.
         """
-        fill.is_ours = True
         began_at, waits = offset, iter(_WAITS_S)
+        busy: set[Address] = set()
         while True:
             before = offset
             failure: UpstreamFailure | None = None
-            for address in self._lines.usable(fill.upstream):
+            for address in await self._list_askable(fill, busy):
                 try:
                     async for piece in self._stream(fill, address, offset):
                         offset += len(piece)
                         yield piece
                 except UpstreamFailure as error:
                     await self._lines.failed(fill.upstream, address, error)
+                    if isinstance(error, Busy):
+                        busy.add(address)
                     # the upstream's own word counts most
                     failure = failure or error
                     continue
@@ -363,16 +366,23 @@ class Fills:
                 return
             if offset > before:
                 waits = iter(_WAITS_S)
-            wait_s = next(waits, None) if offset else None
+            # who was given a part waits for the rest; who was given nothing is told at once
+            wait_s = next(waits, None) if offset > began_at or fill.available else None
             if wait_s is None:
                 raise failure or Unreachable(self._lines.describe(fill.upstream))
             await asyncio.sleep(wait_s)
-            # a line that has opened meanwhile is asked all the same: someone waits for the rest
-            await self._lines.try_due((fill.upstream,))
+
+    async def _list_askable(self, fill: Fill, busy: Container[Address]) -> list[Address]:
+        """Which addresses may be asked; those of open lines too when someone waits for the rest of a blob."""
+        usable = await self._lines.find_usable(fill.upstream)
+        if usable or not fill.available or self._upstreams.is_disconnected(fill.upstream):
+            return usable
+        return [each for each in fill.upstream.addresses if each not in busy]
 
     async def _stream(self, fill: Fill, address: Address, offset: int) -> AsyncIterator[bytes]:
         """The rest of the blob from one address. Raises UpstreamFailure."""
         if fill.size is not None and offset == fill.size:
+            fill.is_ours = True
             return
         upstream = fill.upstream
         remote = upstream.remote_of(fill.repository)
@@ -383,6 +393,8 @@ class Fills:
                 fill.size = stream.size
             if stream.size is not None and stream.size != fill.size:
                 raise Failed(f"it says that {fill.digest} has {stream.size} bytes, not {fill.size}")
+            # not before: what a crash has left is no answer while the rest cannot be had
+            fill.is_ours = True
             await self._lines.succeeded(upstream, address)
             await self._upstreams.claim(upstream, fill.repository)
             self._savings.count(upstream.name, "gets", 1)

@@ -23,7 +23,7 @@ FAILURES_MAX: Final = 3
 
 TRIAL_TIMEOUT_S: Final = 3.0
 _AGAIN_MS: Final = 5_000
-_AGAIN_MAX_MS: Final = 60_000
+_AGAIN_MAX_MS: Final = 15_000
 _BUSY_MAX_MS: Final = 3_600_000
 _TRIAL_MS: Final = 10_000
 _ERROR_MAX_CHARS: Final = 300
@@ -51,6 +51,12 @@ class Lines:
     def usable(self, upstream: Upstream) -> list[Address]:
         """The addresses that may be asked now, in their order."""
         return [each for each in upstream.addresses if self.get(upstream, each).state == "closed"]
+
+    async def find_usable(self, upstream: Upstream) -> list[Address]:
+        """The same; where there is none, after a look at what other processes have found out."""
+        if not self.usable(upstream):
+            await self.learn()
+        return self.usable(upstream)
 
     def is_usable(self, upstream: Upstream) -> bool:
         """Whether the upstream itself, not one of its alternatives, may be asked now."""

@@ -88,7 +88,7 @@ class Mirrors:
         Raises UpstreamFailed (502), UpstreamUnreachable (504).
         """
         remote = upstream.remote_of(repository)
-        address = self._address(upstream)
+        address = await self._address(upstream)
         try:
             found = await self._registry.list_tags(address, remote, last, limit, ASK_AGAIN_S)
         except UpstreamFailure as failure:
@@ -97,11 +97,14 @@ class Mirrors:
         await self._lines.succeeded(upstream, address)
         return found
 
-    def _address(self, upstream: Upstream) -> Address:
+    async def _address(self, upstream: Upstream) -> Address:
         """Raises UpstreamUnreachable (504)."""
-        usable = [] if self.upstreams.is_disconnected(upstream) else self._lines.usable(upstream)
+        if self.upstreams.is_disconnected(upstream):
+            failure = Unreachable("it was disconnected by an operator")
+            raise refusal_of(upstream, failure, self._lines.describe(upstream))
+        usable = await self._lines.find_usable(upstream)
         if not usable:
-            failure = Unreachable("it was disconnected, or its line is open")
+            failure = Unreachable("its line is open")
             raise refusal_of(upstream, failure, self._lines.describe(upstream))
         return usable[0]
 
@@ -118,7 +121,7 @@ class Mirrors:
             return None
         age_ms = now - checked_at if checked_at is not None else 0
         try:
-            address = self._address(upstream)
+            address = await self._address(upstream)
         except RegistryError:
             return age_ms
         remote = upstream.remote_of(repository)
@@ -156,7 +159,7 @@ class Mirrors:
 
         Raises BlobUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504).
         """
-        address = self._address(upstream)
+        address = await self._address(upstream)
         remote = upstream.remote_of(repository)
         try:
             size = await self._registry.head_blob(address, remote, digest, ASK_AGAIN_S)

@@ -101,13 +101,14 @@ class Asker:
         try:
             async with asyncio.timeout(timeout_s):
                 reply = await self._let_in(at, home, method, place, scopes, headers, body, takes_challenge)
-                self._note_quota(at, reply)
+                if reply.place.origin == home.origin:
+                    self._note_quota(at, reply)
                 is_asked = takes_challenge and reply.status == HTTPStatus.UNAUTHORIZED
                 if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES or is_asked:
                     return reply
                 raise await reply.explain()
         except TimeoutError as error:
-            raise Failed(f"{home.name} did not answer within {timeout_s:g} s") from error
+            raise Unreachable(f"{home.name} did not answer within {timeout_s:g} s") from error
 
     async def _let_in(
         self,

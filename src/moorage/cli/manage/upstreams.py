@@ -1,5 +1,8 @@
 """`moorage upstream`: other registries whose images are had through this one."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,7 +84,7 @@ TrustedOption = Annotated[
     Trusted | None,
     typer.Option(
         "--alternatives-may",
-        help="What they may say that a tag names: what it has named before, also of a new tag, any.",
+        help="Of a tag they may say what NAME itself has said (known), also of a new one (new), or any.",
         rich_help_panel=_WHERE,
         show_default=False,
     ),
@@ -155,6 +158,65 @@ BandwidthOption = Annotated[
 ]
 
 
+def _said(
+    *,
+    url: UrlOption = None,
+    host: HostOption = None,
+    username: UsernameOption = None,
+    password_stdin: PasswordStdinOption = False,
+    authority: AuthorityOption = None,
+    alternative: AlternativeOption = None,
+    alternatives_may: TrustedOption = None,
+    root: RootOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    platform: PlatformOption = None,
+    pin: PinOption = None,
+    freshness: FreshnessOption = None,
+    budget: BudgetOption = None,
+    bandwidth: BandwidthOption = None,
+) -> Fact:
+    """What an upstream is to be like, as the API is told.
+
+    Raises Unreachable where there is no one to ask for a password.
+    """
+    return _body(
+        url=url,
+        hosts=host,
+        username=username,
+        password=_ask_secret(username, from_stdin=password_stdin),
+        authority=authority,
+        alternatives=alternative,
+        alternatives_may=alternatives_may,
+        is_root=root,
+        include=include,
+        exclude=exclude,
+        platforms=platform,
+        pins=pin,
+        freshness_s=freshness,
+        budget_bytes=budget,
+        bandwidth=bandwidth,
+    )
+
+
+def _describing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that describe an upstream; as `body` it gets what they say."""
+    shared = inspect.signature(_said, eval_str=True).parameters
+    own = [
+        each for each in inspect.signature(command, eval_str=True).parameters.values() if each.name != "body"
+    ]
+
+    @functools.wraps(command)
+    def run(session: Session, **values: Any) -> None:
+        body = _said(**{each: values.pop(each) for each in shared})
+        command(session, body=body, **values)
+
+    del run.__wrapped__
+    parameters = [own[0], *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own[1:])]
+    run.__signature__ = inspect.Signature([*parameters, *shared.values()])  # type: ignore[attr-defined]
+    return run
+
+
 @app.command("list")
 @managing
 def list_all(session: Session) -> None:
@@ -192,30 +254,18 @@ def show(session: Session, name: NameArgument) -> None:
 
 @app.command()
 @managing
+@_describing
 def add(
     session: Session,
     name: NameArgument,
+    body: Fact,
     *,
-    url: UrlOption = None,
-    host: HostOption = None,
-    username: UsernameOption = None,
-    password_stdin: PasswordStdinOption = False,
-    authority: AuthorityOption = None,
-    alternative: AlternativeOption = None,
-    alternatives_may: TrustedOption = None,
-    root: RootOption = None,
-    include: IncludeOption = None,
-    exclude: ExcludeOption = None,
-    platform: PlatformOption = None,
-    pin: PinOption = None,
-    freshness: FreshnessOption = None,
-    budget: BudgetOption = None,
-    bandwidth: BandwidthOption = None,
     visibility: Annotated[
         Visibility | None,
         typer.Option(
             "--visibility",
             help="Who may pull without a grant; else public, or private if it has credentials.",
+            rich_help_panel=_WHAT,
             show_default=False,
         ),
     ] = None,
@@ -225,23 +275,6 @@ def add(
     Its images are then pulled as HOST/docker.io/library/nginx, or, when clients are set up for it, by their
     usual names: see moorage connect.
     """
-    body = _body(
-        url=url,
-        hosts=host,
-        username=username,
-        password=_ask_secret(username, from_stdin=password_stdin),
-        authority=authority,
-        alternatives=alternative,
-        alternatives_may=alternatives_may,
-        is_root=root,
-        include=include,
-        exclude=exclude,
-        platforms=platform,
-        pins=pin,
-        freshness_s=freshness,
-        budget_bytes=budget,
-        bandwidth=bandwidth,
-    )
     if visibility is not None:
         body["visibility"] = visibility
     made = session.client.post("upstreams", body={**body, "name": name})
@@ -254,47 +287,12 @@ def add(
 
 @app.command("set")
 @managing
-def change(
-    session: Session,
-    name: NameArgument,
-    *,
-    url: UrlOption = None,
-    host: HostOption = None,
-    username: UsernameOption = None,
-    password_stdin: PasswordStdinOption = False,
-    authority: AuthorityOption = None,
-    alternative: AlternativeOption = None,
-    alternatives_may: TrustedOption = None,
-    root: RootOption = None,
-    include: IncludeOption = None,
-    exclude: ExcludeOption = None,
-    platform: PlatformOption = None,
-    pin: PinOption = None,
-    freshness: FreshnessOption = None,
-    budget: BudgetOption = None,
-    bandwidth: BandwidthOption = None,
-) -> None:
+@_describing
+def change(session: Session, name: NameArgument, body: Fact) -> None:
     """Change what is given of an upstream; a list is replaced by what is given, 'none' empties it.
 
     With another address the password has to be given again.
     """
-    body = _body(
-        url=url,
-        hosts=host,
-        username=username,
-        password=_ask_secret(username, from_stdin=password_stdin),
-        authority=authority,
-        alternatives=alternative,
-        alternatives_may=alternatives_may,
-        is_root=root,
-        include=include,
-        exclude=exclude,
-        platforms=platform,
-        pins=pin,
-        freshness_s=freshness,
-        budget_bytes=budget,
-        bandwidth=bandwidth,
-    )
     if not body:
         raise typer.BadParameter("say what to change; see --help")
     changed = session.client.patch("upstreams", name, body=body)

@@ -6,6 +6,7 @@ row only after the file.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ BATCH = 200
 
 _PURGE_BATCH = 50
 """Manifests, each with its edges."""
+
+_RESTS = 2
+"""A run rests after each step for so many times as long as that took, but no longer than a second."""
+
+_REST_MAX_S = 1.0
 
 log = structlog.get_logger()
 
@@ -60,12 +66,10 @@ class Garbage:
         Raises what `say` and the disk raise; what was done until then is done.
         """
         done = Collected()
-        for step in (self._purge_trash, self._purge_repositories, self._settle, self._remove):
-            while done.obstacle is None and await step(done):
+        for step in (self._purge_trash, self._purge_repositories, self._settle_and_remove):
+            while done.obstacle is None and await _step_and_rest(step, done):
                 if say is not None:
                     await say(done.removed_blobs, None, "blobs")
-                # the writer's turn for others
-                await asyncio.sleep(0)
         if done.removed_blobs or done.purged_manifests or done.purged_repositories or done.obstacle:
             log.info(
                 "garbage_collected",
@@ -108,6 +112,11 @@ class Garbage:
         done.purged_repositories += bool(is_gone)
         return is_gone is not None
 
+    async def _settle_and_remove(self, done: Collected) -> bool:
+        """What a step has settled the same step removes: a page is then written once for both."""
+        is_settled = await self._settle(done)
+        return done.obstacle is None and (await self._remove(done) or is_settled)
+
     async def _settle(self, done: Collected) -> bool:
         def work(tx: Transaction) -> int | str:
             obstacle = rows.find_obstacle(tx)
@@ -138,3 +147,15 @@ class Garbage:
         done.removed_blobs += len(forgotten)
         done.removed_bytes += sum(blob.size for blob in forgotten)
         return True
+
+
+async def _step_and_rest(step: Callable[[Collected], Awaitable[bool]], done: Collected) -> bool:
+    """One step, then a rest in which the disk, the processors and the writer's turn are others'.
+
+    What is much to do is never urgent, and the busier the machine is with others, the longer a step takes.
+    """
+    began = time.monotonic()
+    is_going_on = await step(done)
+    took_s = time.monotonic() - began
+    await asyncio.sleep(min(took_s * _RESTS, _REST_MAX_S) if is_going_on else 0)
+    return is_going_on

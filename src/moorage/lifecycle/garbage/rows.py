@@ -1,13 +1,16 @@
 """What the collector asks and changes: leases that are over, blobs out of service, pauses, the clock."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
-from moorage.registry.blobs.rows import Blob, add_to_total, blob_of, unlink
+from moorage.registry.blobs.rows import Blob, blob_of
+from moorage.registry.blobs.total_rows import take_from_total
+
+_ASKED_AT_ONCE = 200
 
 
 def end_leases(tx: Transaction, before_ms: int, limit: int) -> tuple[int, list[Digest]]:
@@ -23,12 +26,17 @@ def end_leases(tx: Transaction, before_ms: int, limit: int) -> tuple[int, list[D
     )
     loose = []
     for repository_id, digest in ended:
-        if tx.one(
-            "SELECT 1 FROM manifest_reference WHERE target = ? AND repository = ?", (digest, repository_id)
+        of_repository = (digest, repository_id)
+        unlinked = tx.run(
+            "DELETE FROM repository_blob WHERE digest = ? AND repository = ?"
+            " AND NOT EXISTS (SELECT 1 FROM manifest_reference WHERE target = ? AND repository = ?)",
+            (*of_repository, *of_repository),
+        )
+        # one without a link was deleted by itself
+        if unlinked or not tx.one(
+            "SELECT 1 FROM manifest_reference WHERE target = ? AND repository = ?", of_repository
         ):
-            continue
-        unlink(tx, repository_id, digest)
-        loose.append(Digest(digest))
+            loose.append(Digest(digest))
     return len(ended), loose
 
 
@@ -37,22 +45,24 @@ def mark_garbage(tx: Transaction, digests: Iterable[Digest]) -> int:
 
     The proof stands in the transaction that acts on it: links, which leases keep, and references.
     """
+    asked = list(dict.fromkeys(digests))
     marked = 0
-    for digest in dict.fromkeys(digests):
-        row = tx.one(
-            """
-            SELECT size, state FROM blob WHERE digest = ? AND state <> 'deleting'
+    for start in range(0, len(asked), _ASKED_AT_ONCE):
+        some = asked[start : start + _ASKED_AT_ONCE]
+        found = tx.all(
+            f"""
+            SELECT digest, size, state FROM blob WHERE digest IN ({_marks(some)}) AND state <> 'deleting'
             AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE digest = blob.digest)
             AND NOT EXISTS (SELECT 1 FROM manifest_reference WHERE target = blob.digest)
             """,
-            (digest,),
+            some,
         )
-        if row is None:
+        if not found:
             continue
-        tx.run("UPDATE blob SET state = 'deleting' WHERE digest = ?", (digest,))
-        if row[1] == "live":
-            add_to_total(tx, -1, -row[0])
-        marked += 1
+        garbage = [row[0] for row in found]
+        tx.run(f"UPDATE blob SET state = 'deleting' WHERE digest IN ({_marks(garbage)})", garbage)
+        take_from_total(tx, [row[1] for row in found if row[2] == "live"])
+        marked += len(garbage)
     return marked
 
 
@@ -71,18 +81,19 @@ async def list_garbage(db: Database, limit: int) -> list[Blob]:
 
 def forget_garbage(tx: Transaction, blobs: Iterable[Blob]) -> list[Blob]:
     """Forget blobs whose files of this generation are gone, unless they were pushed anew; which were."""
-    forgotten = []
-    for blob in blobs:
-        changed = tx.run(
+    forgotten = [
+        blob
+        for blob in blobs
+        if tx.run(
             "DELETE FROM blob WHERE digest = ? AND generation = ? AND state = 'deleting'",
             (blob.digest, blob.generation),
         )
-        if changed:
-            forgotten.append(blob)
-            tx.run(
-                "UPDATE blob_total SET retired_generation = max(retired_generation, ?) WHERE id = 1",
-                (blob.generation,),
-            )
+    ]
+    if forgotten:
+        tx.run(
+            "UPDATE blob_total SET retired_generation = max(retired_generation, ?) WHERE id = 1",
+            (max(blob.generation for blob in forgotten),),
+        )
     return forgotten
 
 
@@ -280,3 +291,7 @@ async def is_due(db: Database) -> bool:
         (now, now, now),
     )
     return bool(row and row[0])
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,4 +1,4 @@
-"""The tables `blob`, `blob_total`, `repository_blob` and `lease`; see also `lifecycle/garbage/rows.py`."""
+"""The tables `blob`, `repository_blob` and `lease`; see also `total_rows.py` and `lifecycle.garbage.rows`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -9,12 +9,12 @@ from moorage.clock import now_ms
 from moorage.database import Database, Row, Transaction
 from moorage.oci.digest import SHA256, SHA512, Digest, algorithm_of
 from moorage.oci.names import RepositoryName
+from moorage.registry.blobs.total_rows import add_to_total
 
 LEASE_MS = 24 * 3600 * 1000
 LEASE_RENEWED_AFTER_MS = 3600 * 1000
 
 _ASKED_AT_ONCE = 500
-_BLOCK_BYTES = 4096
 
 Arrival = Literal["uploaded", "mounted"]
 
@@ -332,16 +332,6 @@ def mark_damaged(tx: Transaction, digest: Digest, generation: int) -> bool:
     tx.run("UPDATE blob SET state = 'damaged' WHERE digest = ?", (digest,))
     add_to_total(tx, -1, -row[0])
     return True
-
-
-def add_to_total(tx: Transaction, blobs: int, size: int) -> None:
-    """Count `blobs` more, or fewer, of so many bytes in all."""
-    on_disk = (abs(size) + _BLOCK_BYTES - 1) // _BLOCK_BYTES * _BLOCK_BYTES
-    tx.run(
-        "UPDATE blob_total SET blobs = blobs + ?, bytes = bytes + ?, disk_bytes = disk_bytes + ?"
-        " WHERE id = 1",
-        (blobs, size, on_disk if blobs > 0 else -on_disk),
-    )
 
 
 def _retired_generation(tx: Transaction) -> int:
