@@ -153,6 +153,7 @@ class Rehearse:
                 gap = await self._find_gap(upstream, each, is_wanted)
             found.add(gap)
             await asyncio.sleep(0)
+        await running.say(len(pulled), len(pulled), "images")
 
     async def _bring_root(self, upstream: Upstream, pulled: Pulled) -> None:
         """The manifest of an image, if it is not here. That it cannot be had is told later."""
