@@ -201,7 +201,8 @@ def test_docker_pulls_by_bare_names_and_goes_on_without_the_world(
 ) -> None:
     world.publish(tmp_path / "official", "docker.io/library/demo:v1", *pack_layers("demo"))
     world.publish(tmp_path / "other", "docker.io/acme/demo:v1", pack({"etc/motd": b"acme\n"}))
-    names = ("demo:v1", "acme/demo:v1")
+    world.publish(tmp_path / "quay", "quay.example/team/demo:v1", pack({"etc/motd": b"quay\n"}))
+    names = ("demo:v1", "acme/demo:v1", f"{OFFICE_NAME}/quay.example/team/demo:v1")
     with Dockerd(desk.sandbox) as docker:
         code, printed = docker.attempt("image", "pull", names[0])
         assert code != 0, printed
