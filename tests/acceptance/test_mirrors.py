@@ -6,6 +6,7 @@ Docker Hub is a Moorage with accounts and TLS, quay.example is Debian's docker-r
 """
 
 import re
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -88,11 +89,11 @@ class World:
         self.hub.start()
         self.quay.start()
         deadline = time.monotonic() + LINE_SECONDS
-        for path in ("docker.io/library/nothing", "quay.example/nothing"):
-            while "HTTP/1.1 404" not in self.office.curl(f"/v2/{path}/manifests/v1"):
+        # a name of its own each time: that there is nothing is remembered for a while
+        for path in ("docker.io/library", "quay.example"):
+            while "HTTP/1.1 404" not in self.office.curl(f"/v2/{path}/{secrets.token_hex(8)}/manifests/v1"):
                 assert time.monotonic() < deadline, self.office.printed[-4000:]
                 time.sleep(0.5)
-        time.sleep(1.5)  # until each worker knows it
 
 
 @dataclass
