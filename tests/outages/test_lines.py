@@ -280,3 +280,19 @@ def test_wrong_blob_of_an_alternative_is_not_cached_and_the_upstream_is_not_blam
     pair.mirror.proxy.mend()
     wait_until(lambda: pair.mirror.get(f"blobs/{digest}").status == 200, seconds=DUE_S)
     pair.mirror.check_blob(image, digest)
+
+
+def test_what_an_alternative_lacks_is_not_said_to_be_absent_while_the_upstream_cannot_be_asked(
+    pair: Pair,
+) -> None:
+    pair.mirror.pull(pair.push("1"))
+    absent = push_image(pair.mirror.upstream, "2", [MIB])
+    pair.mirror.proxy.refuse()
+
+    for _ in range(3):
+        for rest in (f"manifests/{absent.tag}", f"manifests/{absent.digest}", f"blobs/{absent.layers[0]}"):
+            assert pair.mirror.get(rest).status in {502, 504}
+
+    pair.mirror.proxy.mend()
+    wait_until(lambda: pair.mirror.get("manifests/2").status == 200, seconds=DUE_S)
+    pair.mirror.pull(absent)
