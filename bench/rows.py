@@ -9,6 +9,7 @@ from bench.listing import VersionPage
 from bench.manifests import ManifestByTag, ManifestHead, ManifestPush
 from bench.memory import EndlessPush, ManyPulls
 from bench.mirrors import MirrorBlackhole, MirrorCached, MirrorFirstByte, MirrorMany
+from bench.revalidation import MirrorRevalidation
 from bench.stand import Row
 from bench.startup import Startup
 from bench.tags import TagPage
@@ -41,5 +42,6 @@ def make_rows() -> Sequence[Row]:
         MirrorFirstByte(),
         MirrorCached(),
         MirrorBlackhole(),
+        MirrorRevalidation(),
         EndlessPush(),
     )

@@ -74,9 +74,7 @@ class Pair:
         upstream = ProxiedRegistry("upstream", folder / "upstream")
         stand.started.append(upstream)
         upstream.start()
-        settings = folder / "moorage.toml"
-        url = upstream.proxy.url
-        settings.write_text(_SETTINGS.format(name=NAME, url=url, freshness=freshness), encoding="utf-8")
+        settings = write_settings(folder, upstream.proxy.url, freshness)
         mirror = server.configured(folder / "mirror", settings)
         stand.started.append(mirror)
         mirror.start()
@@ -85,6 +83,13 @@ class Pair:
     def gets_of(self, digest: str) -> int:
         """How often the upstream was asked for a blob."""
         return self.upstream.proxy.count("GET", f"/blobs/{digest}")
+
+
+def write_settings(folder: Path, url: str, freshness: str) -> Path:
+    """A file of settings with the one upstream."""
+    path = folder / "moorage.toml"
+    path.write_text(_SETTINGS.format(name=NAME, url=url, freshness=freshness), encoding="utf-8")
+    return path
 
 
 @dataclass(frozen=True, slots=True)

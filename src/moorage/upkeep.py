@@ -83,7 +83,7 @@ class Upkeep:
             raise CannotBeDone("backup.folder is not set")
         wanted = Wanted(settings.keep, settings.by_link)
         try:
-            folder = BackupFolder.make(settings.folder)
+            folder = BackupFolder.make(settings.folder, self._settings.storage.data)
             made = await make_backup(self._source, folder, wanted, running, Actor(running.created_by))
         except BackupRefused as refusal:
             raise CannotBeDone(str(refusal)) from refusal

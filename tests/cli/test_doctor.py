@@ -1,5 +1,6 @@
 """What `moorage doctor` finds: on this machine, and at a running registry from its clients' side."""
 
+import asyncio
 import json
 import socket
 import ssl
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from moorage.records.jobs.alive import WORKER, SharedLock
 from tests.cli.commands import moorage
 from tests.cli.fronts import front
 from tests.servers import ServerProcess
@@ -161,3 +163,19 @@ def test_secrets_that_others_could_read_are_a_problem(tmp_path: Path) -> None:
 
     assert before["folder"][0] == "ok"
     assert "chmod 600" in after["folder"]
+
+
+def test_folder_whose_jobs_no_one_does_is_told(tmp_path: Path) -> None:
+    """Without a worker no garbage is collected and nothing is backed up, and nobody would notice."""
+    beside, data = {"MOORAGE_JOBS_BESIDE": "false"}, tmp_path / "data"
+    looked = ("--data", data, "--listen", "127.0.0.1:0")
+    with ServerProcess(data, "--workers", "1", env=beside):
+        none = findings(*looked, env=beside)
+        with SharedLock(data / WORKER) as lock:
+            asyncio.run(lock.share())
+            alive = findings(*looked, env=beside)
+
+    assert none["jobs"][0] == "warning"
+    assert "moorage worker" in none["jobs"][1]
+    assert alive["jobs"] == ("ok", "a moorage worker does them")
+    assert findings(*looked)["jobs"] == ("ok", "moorage serve does them")

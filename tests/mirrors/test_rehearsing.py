@@ -245,6 +245,28 @@ async def test_rehearsal_remembers_what_was_evicted(keep: Keep, hub: Elsewhere) 
     assert await keeping.blob(NGINX, digest_of(b"other")) is not None
 
 
+async def test_rehearsal_fetches_the_platforms_that_were_in_use_of_what_was_evicted(
+    keep: Keep, hub: Elsewhere
+) -> None:
+    keeping = keep(budget_bytes=1)
+    layers = push_platforms(hub, "library/nginx", "1", "linux/amd64", "linux/arm64")
+    of_debian = push_platforms(hub, "library/debian", "12", "linux/amd64", "linux/arm64")
+    await keeping.pull(NGINX, "1")
+    # of this one no platform was ever pulled: what is in use elsewhere is meant
+    await keeping.pull(DEBIAN, "12", child=None)
+    keeping.clock.move(timedelta(hours=1))
+    assert (await keeping.evict())["images"] == 1
+    assert await keeping.find(NGINX, "1") is None
+    await keeping.collect()
+
+    result = await keeping.rehearse(fetch=True)
+
+    assert (result["images"], result["gap_count"]) == (2, 0)
+    for name, digests in ((NGINX, layers), (DEBIAN, of_debian)):
+        assert await keeping.blob(name, digests["linux/amd64"]) is not None
+        assert await keeping.blob(name, digests["linux/arm64"]) is None
+
+
 async def test_rehearsal_does_not_ask_for_digests_that_a_tag_has_left(keep: Keep, hub: Elsewhere) -> None:
     keeping = keep(budget_bytes=1)
     old = hub.push_image("library/nginx", "1", b"old layer")

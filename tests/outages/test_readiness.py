@@ -129,6 +129,7 @@ def test_budget_is_kept_by_itself_and_takes_nothing_that_a_local_image_needs(ser
         True,
     ]
     # a minute later the bytes are gone, of what no one else has
+    wait_until(lambda: not mirror.rows("SELECT 1 FROM deletion"), seconds=20)
     with closing(sqlite3.connect(mirror.server.data_dir / "moorage.db", timeout=30)) as db, db:
         db.execute("UPDATE lease SET until = until - 70000")
     wait_until(lambda: not mirror.files_of(images[1].layers[-1]), seconds=20)

@@ -1,5 +1,6 @@
 """Manifests on real rows: stored with their edges and tags at once, or not at all; every move recorded."""
 
+import asyncio
 from collections.abc import Collection
 from typing import Any
 
@@ -295,8 +296,11 @@ async def pushed_event(
     db: SqliteDatabase, store: FilesystemStore, document: Document, **more: Any
 ) -> dict[str, Any]:
     """What the log says of a push."""
+    # each push says so after it has answered
+    await asyncio.sleep(0)
     with structlog.testing.capture_logs() as logs:
         await push_document(db, store, document, "1.0", **more)
+        await asyncio.sleep(0)
     (event,) = [entry for entry in logs if entry["event"] == "image_pushed"]
     return dict(event)
 

@@ -303,6 +303,16 @@ def test_backup_refuses_a_folder_that_holds_something_else(
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes"]
 
 
+@pytest.mark.parametrize("place", ["", "backups", "../data/backups/weekly"])
+def test_backup_refuses_a_folder_in_the_data_folder_and_makes_nothing_there(
+    server: ServerProcess, repository: Repository, place: str
+) -> None:
+    answer = moorage("backup", server.data_dir / place, "--data", server.data_dir)
+
+    assert (answer.code, "inside the data folder" in answer.err) == (1, True)
+    assert not [*server.data_dir.rglob("moorage-backup"), *server.data_dir.glob("backups")]
+
+
 def test_folder_without_a_whole_backup_is_refused(server: ServerProcess, tmp_path: Path) -> None:
     back_up(server, tmp_path / "backups")
     (generation,) = (tmp_path / "backups" / "generations").iterdir()

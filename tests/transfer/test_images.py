@@ -253,7 +253,45 @@ def test_damaged_bytes_are_not_taken_away(
     refusal = take(data, "oci", "team/app", "--to", tmp_path / "out.tar").refusal
 
     assert largest.name[:64] in refusal
+    assert "team/app:" in refusal
+    assert "push it again" in refusal
     assert [path.name for path in tmp_path.iterdir() if path.name != "layout" and "out" in path.name] == []
+
+
+def test_a_tag_that_moves_is_told_and_one_that_is_there_already_is_left_as_it_is(
+    layout: Layout, data: Path, served: InProcess
+) -> None:
+    first = bring(data, "oci", layout.folder, "team/app").check().out
+    moved_at = served.run(served.db.all("SELECT name, moved_at FROM tag ORDER BY name"))
+    again = bring(data, "oci", layout.folder, "team/app").check().out
+    was = digest_of(pull(served, "team/app", "2.0"))
+    layout.add_image(LAYERS[1:], tag="2.0")
+    third = bring(data, "oci", layout.folder, "team/app", "--json").json()
+
+    assert "moved from" not in first
+    assert "as it was" not in first
+    assert again.count("  as it was") == 2
+    assert "2 images, with 0 manifests and 0 blobs of 0 B" in again
+    assert [(each["tag"], each["was"]) for each in third["images"] if each["digest"] != each["was"]] == [
+        ("2.0", was)
+    ]
+    kept = served.run(served.db.all("SELECT name, moved_at FROM tag WHERE name = '1.0'"))
+    assert kept == [row for row in moved_at if row[0] == "1.0"]
+
+
+def test_blobs_that_are_here_already_are_leased_before_the_manifest_comes(
+    layout: Layout, data: Path, served: InProcess
+) -> None:
+    """Garbage that is collected beside an import takes nothing that the import counts on."""
+    bring(data, "oci", layout.folder, "team/app").check()
+    served.run(served.db.write(lambda tx: tx.run("DELETE FROM lease")))
+
+    bring(data, "oci", layout.folder, "team/app").check()
+
+    unleased = served.run(
+        served.db.all("SELECT digest FROM repository_blob WHERE digest NOT IN (SELECT digest FROM lease)")
+    )
+    assert unleased == []
 
 
 # what docker saved

@@ -1,5 +1,6 @@
 """Pushing on a bad line, and to registries that mean harm."""
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -232,3 +233,19 @@ async def test_registry_that_takes_nothing_any_more_is_left(
 async def endless() -> AsyncIterator[bytes]:
     while True:
         yield BLOB
+
+
+async def test_slow_source_may_take_its_time(
+    pusher: HttpPusher, stubborn: Stubborn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pushing, "PUSH_STALL_S", 1.0)
+
+    async def slow() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b"x" * 10
+            await asyncio.sleep(0.2)
+
+    upload = await pusher.start_upload(stubborn.at, REPOSITORY, WITHIN_S)
+    upload = await pusher.append(stubborn.at, REPOSITORY, upload, slow(), 80)
+
+    assert upload.received_bytes == 80

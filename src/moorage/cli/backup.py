@@ -86,7 +86,8 @@ async def _back_up(settings: Settings, root: Path, wanted: "Wanted", progress: "
 
     try:
         async with open_for_backup(settings) as source:
-            return await make_backup(source, BackupFolder.make(root), wanted, progress, OPERATOR.actor)
+            backups = BackupFolder.make(root, settings.storage.data)
+            return await make_backup(source, backups, wanted, progress, OPERATOR.actor)
     except (StartRefused, BackupRefused, RegistryError) as refusal:
         raise Unreachable(str(refusal)) from refusal
     except OSError as error:

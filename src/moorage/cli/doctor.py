@@ -69,8 +69,7 @@ def doctor(
     """
     if address is None:
         settings = load_or_exit(config, listen, data)
-        checks: list[Callable[[Settings], Finding]] = [_folder, _disk, _sync, _database, _port, _files, _line]
-        findings = [check(settings) for check in checks]
+        findings = [check(settings) for check in _CHECKS]
     else:
         from moorage.cli.probing.visit import visit
 
@@ -167,6 +166,25 @@ def _database(settings: Settings) -> Finding:
     return Finding("database", "ok", f"{said}; {path} is sound")
 
 
+def _jobs(settings: Settings) -> Finding:
+    """Whether someone collects garbage, backs up and does what else takes long."""
+    from moorage.records.jobs.alive import WORKER, has_worker
+
+    if settings.jobs.beside:
+        return Finding("jobs", "ok", "moorage serve does them")
+    try:
+        is_alive = (settings.storage.data / WORKER).exists() and has_worker(settings.storage.data)
+    except OSError as error:
+        return Finding("jobs", "warning", f"who does them cannot be seen: {error.strerror}")
+    if not is_alive:
+        return Finding(
+            "jobs",
+            "warning",
+            "jobs.beside is off and no worker runs here: no garbage is collected. Run moorage worker",
+        )
+    return Finding("jobs", "ok", "a moorage worker does them")
+
+
 def _port(settings: Settings) -> Finding:
     server = settings.server
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
@@ -218,3 +236,15 @@ def _line(settings: Settings) -> Finding:
     if left < _EXPIRY_NEAR:
         return Finding("tls", "warning", f"{said}: {left.days} days; bring a new one")
     return Finding("tls", "ok", said)
+
+
+_CHECKS: tuple[Callable[[Settings], Finding], ...] = (
+    _folder,
+    _disk,
+    _sync,
+    _database,
+    _jobs,
+    _port,
+    _files,
+    _line,
+)

@@ -311,8 +311,9 @@ class Fills:
                     await self._lines.failed(fill.upstream, address, error)
                     if isinstance(error, Busy):
                         busy.add(address)
-                    # the upstream's own word counts most
-                    failure = failure or error
+                    # the upstream's own word counts most, and what an alternative lacks it may have
+                    is_word = address == fill.upstream.address or not isinstance(error, NotThere | NotAllowed)
+                    failure = failure or (error if is_word else None)
                     continue
                 self._savings.count(fill.upstream.name, "fetched_bytes", offset - began_at)
                 return

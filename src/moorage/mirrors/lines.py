@@ -53,8 +53,8 @@ class Lines:
         return [each for each in upstream.addresses if self.get(upstream, each).state == "closed"]
 
     async def find_usable(self, upstream: Upstream) -> list[Address]:
-        """The same; where there is none, after a look at what other processes have found out."""
-        if not self.usable(upstream):
+        """The same; without the upstream itself only after a look at what other processes have found out."""
+        if not self.is_usable(upstream):
             await self.learn()
         return self.usable(upstream)
 
@@ -99,16 +99,17 @@ class Lines:
         sentence = str(failure)[:_ERROR_MAX_CHARS]
 
         def change(known: Line) -> Line:
+            if known.state == "open" and not isinstance(failure, Busy):
+                # it was asked before that was known, by one of many perhaps: that is nothing new
+                return known._replace(last_error=sentence, failed_at=now)
             failures = known.failures + 1
             changed = known._replace(failures=failures, last_error=sentence, failed_at=now)
             opens = isinstance(failure, Unreachable | Busy) or failures >= FAILURES_MAX
             if not opens and known.state == "closed":
                 return changed
-            return changed._replace(
-                state="open",
-                opened_at=known.opened_at or now,
-                retry_at=now + _wait_ms(failure, failures),
-            )
+            opened_at = known.opened_at or now
+            retry_at = now + _wait_ms(failure, now - opened_at)
+            return changed._replace(state="open", opened_at=opened_at, retry_at=retry_at)
 
         before = self.get(upstream, address).state
         after = await self._change(upstream, address, change)
@@ -149,9 +150,9 @@ class Lines:
             await self.succeeded(upstream, address)
 
 
-def _wait_ms(failure: UpstreamFailure, failures: int) -> int:
-    """How long an open line is left alone: longer each time, and not by all at the same moment."""
+def _wait_ms(failure: UpstreamFailure, open_ms: int) -> int:
+    """How long an open line is left alone: as long again as it has been open, within limits, and about."""
     if isinstance(failure, Busy):
         return min(_BUSY_MAX_MS, max(1_000, int(failure.retry_after_s * 1000)))
-    wait_ms = min(_AGAIN_MAX_MS, _AGAIN_MS * 2 ** min(failures - 1, 10))
+    wait_ms = min(_AGAIN_MAX_MS, max(_AGAIN_MS, open_ms))
     return int(wait_ms * random.uniform(0.8, 1.2))  # noqa: S311 - no secret

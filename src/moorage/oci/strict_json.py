@@ -28,25 +28,23 @@ def parse(payload: bytes) -> Any:
     and more structure than STRUCTURE_MAX.
     """
     # before anything is built of it: objects take forty times the room of the two bytes that make them
-    if sum(map(payload.count, _STRUCTURE)) > STRUCTURE_MAX:
+    braces, brackets, commas = map(payload.count, _STRUCTURE)
+    if braces + brackets + commas > STRUCTURE_MAX:
         raise NotStrict(f"more than {STRUCTURE_MAX} objects, lists and members")
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError as error:
         raise NotStrict("not valid UTF-8") from error
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_int=_bounded_int,
-            parse_float=_finite_float,
-        )
+        value = _DECODER.decode(text)
     except NotStrict:
         raise
     except (ValueError, RecursionError) as error:
         raise NotStrict("not valid JSON" if isinstance(error, ValueError) else "nested too deep") from error
-    _check(value, 1, check_strings="\\u" in text)
+    has_escapes = "\\u" in text
+    # what opens no more than so many is no deeper: most manifests are not looked through again
+    if has_escapes or braces + brackets > DEPTH_MAX:
+        _check(value, 1, check_strings=has_escapes)
     return value
 
 
@@ -72,6 +70,14 @@ def _finite_float(digits: str) -> float:
     if len(digits) > _NUMBER_MAX_CHARS or value in {float("inf"), float("-inf")}:
         raise NotStrict("a number is out of range")
     return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_constant=_refuse_constant,
+    parse_int=_bounded_int,
+    parse_float=_finite_float,
+)
 
 
 def _check(value: Any, depth: int, *, check_strings: bool) -> None:

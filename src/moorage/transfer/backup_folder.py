@@ -54,11 +54,15 @@ class BackupFolder:
         self.generations = root / "generations"
 
     @classmethod
-    def make(cls, root: Path) -> "BackupFolder":
-        """The folder, made or used again.
+    def make(cls, root: Path, data: Path) -> "BackupFolder":
+        """The folder, made or used again; `data` is what is backed up.
 
-        Raises BackupRefused when something else is in it; OSError.
+        Raises BackupRefused when something else is in it, or it is in the data folder; OSError.
         """
+        if root.resolve().is_relative_to(data.resolve()):
+            raise BackupRefused(
+                f"{root} is inside the data folder, with which it would be lost. Name a folder elsewhere."
+            )
         if root.exists() and not (root / _MARKER).exists() and any(root.iterdir()):
             raise BackupRefused(
                 f"{root} holds something that is no backup of Moorage's. Name an empty or a new folder."

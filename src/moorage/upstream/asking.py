@@ -222,7 +222,9 @@ class Asker:
                     raise NotAllowed(f"the token service {realm.name} of {home.name} gives none: 400")
                 raise await reply.explain()
         except TimeoutError as error:
-            raise Failed(f"the token service {realm.name} did not answer") from error
+            raise Unreachable(
+                f"the token service {realm.name} did not answer within {TOKEN_WITHIN_S:g} s"
+            ) from error
 
     async def _connect(self) -> "Connections":
         if self._connections is None:

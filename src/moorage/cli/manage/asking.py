@@ -33,7 +33,7 @@ def ask_password(name: str, *, from_stdin: bool = False) -> str:
     """
     if from_stdin:
         return read_line()
-    _check_terminal("a token in $MOORAGE_TOKEN")
+    _check_terminal("--password-stdin, or a token in $MOORAGE_TOKEN")
     answer: str = typer.prompt(f"Password of {name}", hide_input=True, err=True)
     return answer
 

@@ -44,7 +44,7 @@ UserOption = Annotated[
     str | None,
     typer.Option(
         "--user",
-        help="Sign in by this name; the password is asked for.",
+        help="Sign in by this name; the password is asked for, or read by --password-stdin.",
         rich_help_panel=_REMOTE,
         show_default=False,
     ),
@@ -56,6 +56,14 @@ AuthorityOption = Annotated[
         help="PEM file of a root certificate to trust.",
         rich_help_panel=_REMOTE,
         show_default=False,
+    ),
+]
+SignInStdinOption = Annotated[
+    bool,
+    typer.Option(
+        "--password-stdin",
+        help="With --user: read the password from standard input, one line.",
+        rich_help_panel=_REMOTE,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -79,6 +87,7 @@ def _options(
     registry: RegistryOption = None,
     token_file: TokenFileOption = None,
     user: UserOption = None,
+    password_stdin: SignInStdinOption = False,
     ca: AuthorityOption = None,
 ) -> Iterator[Session]:
     """The options of every managing command, and the session that they ask for.
@@ -91,7 +100,7 @@ def _options(
     with ExitStack() as stack:
         credentials, run_job = None, None
         if address:
-            password = None if user is None else ask_password(user)
+            password = None if user is None else ask_password(user, from_stdin=password_stdin)
             credentials = authorization(read_token(token_file), user, password)
             send = reach(read_address(address), credentials, ca)
         else:
@@ -119,16 +128,23 @@ def read_token(path: Path | None) -> str | None:
 
 
 def managing(command: Callable[Concatenate[Session, ...], None]) -> Callable[..., None]:
-    """Give a command the options of a session, and its first argument."""
+    """Give a command the options of a session, and its first argument.
+
+    One that reads a password of its own from standard input has it on the line after that of --user.
+    """
     shared = inspect.signature(_options, eval_str=True).parameters
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *shared.values())]
+    names = {each.name for each in own}
+    added = [each for name, each in shared.items() if name not in names]
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *added)]
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
         with (
             refusals_told(),
-            contextmanager(_options)(**{each: values.pop(each) for each in shared}) as session,
+            contextmanager(_options)(
+                **{each: values[each] if each in names else values.pop(each) for each in shared}
+            ) as session,
         ):
             command(session, **values)
 

@@ -58,6 +58,13 @@ def shown_bytes(number: int) -> str:
     return f"{number} B" if index == 0 else f"{size:.1f} {_UNITS[index]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, as a person says it."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{number:,} {noun}s"
+
+
 def _print(rows: Sequence[Sequence[str]], headings: Sequence[str] = ()) -> None:
     from rich.console import Console
     from rich.table import Table

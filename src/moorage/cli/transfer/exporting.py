@@ -1,7 +1,8 @@
 """`moorage export`: images as files."""
 
 import platform as machine
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moorage.cli.manage.session import refuse
-from moorage.cli.manage.showing import Show
+from moorage.cli.manage.showing import Show, counted
 from moorage.cli.settings import ConfigOption, DataOption
 from moorage.cli.transfer.local import Place, in_bytes, shown, watched, work_on_folder
 
@@ -107,7 +108,7 @@ def _take(
         sink = open_sink()
         taking = Taking(holding.db, holding.store, holding.threads, sink)
         try:
-            with shown(is_quiet=as_json) as show:
+            with shown(is_quiet=as_json) as show, _damage_told(taking):
 
                 def look() -> None:
                     now = taking.taken
@@ -134,6 +135,22 @@ def _take(
         name = f"{image['repository']}:{image['tag']}" if image["tag"] else str(image["repository"])
         typer.echo(f"{name}  {image['digest']}")
     typer.echo(
-        f"{len(taken.images):,} images written, with {taken.manifests:,} manifests and"
-        f" {taken.blobs:,} blobs, {in_bytes(taken.bytes)}."
+        f"{counted(len(taken.images), 'image')} written, with {counted(taken.manifests, 'manifest')} and"
+        f" {counted(taken.blobs, 'blob')}, {in_bytes(taken.bytes)}."
     )
+
+
+@contextmanager
+def _damage_told(taking: "Taking") -> Iterator[None]:
+    """Say of what cannot be read which image it is of, and what mends it. Raises ArchiveRefused."""
+    from moorage.errors import BlobUnknown, ContentDamaged
+    from moorage.transfer.images.archive import ArchiveRefused
+
+    try:
+        yield
+    except (BlobUnknown, ContentDamaged) as refusal:
+        what = "is damaged here" if isinstance(refusal, ContentDamaged) else "is not here"
+        raise ArchiveRefused(
+            f"{taking.taken.now}: its blob {refusal.detail.get('digest')} {what}; push it again, then export."
+            " Nothing was kept."
+        ) from refusal

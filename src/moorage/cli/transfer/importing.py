@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moorage.cli.manage.session import refuse
-from moorage.cli.manage.showing import Show
+from moorage.cli.manage.showing import Show, counted
 from moorage.cli.settings import ConfigOption, DataOption
 from moorage.cli.transfer.local import DryOption, Place, in_bytes, shown, watched, work_on_folder
 
@@ -176,6 +176,7 @@ def _bring(
                 holding.threads,
                 archive,
                 holding.settings.manifests.max_bytes,
+                holding.settings.delete.delay_ms,
             )
             with shown(is_quiet=as_json) as show:
 
@@ -196,11 +197,18 @@ def _bring(
         return
     for image in brought.images:
         name = f"{image['repository']}:{image['tag']}" if image["tag"] else str(image["repository"])
-        typer.echo(f"{name}  {image['digest']}")
+        typer.echo(f"{name}  {image['digest']}{_said_before(image)}")
     typer.echo(
-        f"{len(brought.images):,} images, with {brought.manifests:,} manifests and"
-        f" {brought.blobs:,} blobs of {in_bytes(brought.bytes)} that were not here."
+        f"{counted(len(brought.images), 'image')}, with {counted(brought.manifests, 'manifest')} and"
+        f" {counted(brought.blobs, 'blob')} of {in_bytes(brought.bytes)} that were not here."
     )
+
+
+def _said_before(image: dict[str, str | None]) -> str:
+    """What becomes of the tag, if it was there before."""
+    if image["was"] is None:
+        return ""
+    return "  as it was" if image["was"] == image["digest"] else f"  moved from {image['was']}"
 
 
 def _read_text(path: Path) -> str:
@@ -234,14 +242,17 @@ def _tell(
         _tell_accounts(accounts, is_dry=is_dry)
     verb = "Would bring" if is_dry else "Brought"
     typer.echo(
-        f"{verb} {report.manifests:,} manifests and {report.tags:,} tags in"
-        f" {report.repositories:,} repositories,"
-        f" with {report.blobs:,} blobs of {in_bytes(report.bytes)}, in {seconds:.1f} s."
+        f"{verb} {counted(report.manifests, 'manifest')} and {counted(report.tags, 'tag')} in"
+        f" {counted(report.repositories, 'repository')},"
+        f" with {counted(report.blobs, 'blob')} of {in_bytes(report.bytes)}, in {seconds:.1f} s."
     )
     for means, count in sorted(report.means.items()):
         typer.echo(f"  by {means}: {in_bytes(count)}")
     if report.known_manifests or report.known_tags:
-        typer.echo(f"Here already: {report.known_manifests:,} manifests, {report.known_tags:,} tags.")
+        typer.echo(
+            f"Here already: {counted(report.known_manifests, 'manifest')},"
+            f" {counted(report.known_tags, 'tag')}."
+        )
     _tell_problems(f"Kept as {'they are' if len(report.kept) > 1 else 'it is'} here", report.kept)
     _tell_problems("Broken there and left out", report.skipped)
     if report.untold:

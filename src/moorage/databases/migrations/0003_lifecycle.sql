@@ -270,7 +270,8 @@ CREATE TABLE job_schedule (
 ) WITHOUT ROWID;
 
 -- Rows of the audit are never cut, so their numbers are not given twice: without AUTOINCREMENT each push writes a
--- page less.
+-- page less. Without indexes two more: whoever looks for one actor or target reads the audit, a million rows in less
+-- than a second.
 ALTER TABLE audit RENAME TO old_audit;
 CREATE TABLE audit (
     id          INTEGER PRIMARY KEY,
@@ -286,8 +287,6 @@ CREATE TABLE audit (
 INSERT INTO audit (id, at, actor, token, address, action, target, outcome, detail)
     SELECT id, at, actor, token, address, action, target, outcome, detail FROM old_audit;
 DROP TABLE old_audit;
-CREATE INDEX audit_by_actor ON audit (actor, id);
-CREATE INDEX audit_by_target ON audit (target, id);
 CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
     BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;
 CREATE TRIGGER audit_is_never_replaced BEFORE INSERT ON audit WHEN NEW.id > 0

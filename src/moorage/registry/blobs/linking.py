@@ -1,5 +1,7 @@
 """Which repository holds which blob: mounting and deleting. The bytes do not move."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from moorage.database import Database, Transaction
@@ -38,6 +40,24 @@ async def mount_blob(
         elif held is not None:
             rows.lease(tx, ensure_repository(tx, repository), held.digest, lease_ms)
         return held
+
+    return await db.write(work)
+
+
+async def hold_blobs(
+    db: Database, repository: RepositoryName, digests: Sequence[Digest], lease_ms: int = rows.LEASE_MS
+) -> set[Digest]:
+    """Which of these blobs a repository has, as a HEAD would say it of each: they stay for so long."""
+    if not await rows.read_held(db, repository, digests):
+        return set()
+
+    def work(tx: Transaction) -> set[Digest]:
+        repository_id = find_repository(tx, repository)
+        held = {} if repository_id is None else rows.find_held(tx, repository_id, digests)
+        for blob in held.values():
+            assert repository_id is not None  # noqa: S101 - it holds them
+            rows.lease(tx, repository_id, blob.digest, lease_ms)
+        return set(held)
 
     return await db.write(work)
 

@@ -99,19 +99,24 @@ async def push_manifest(
         manifest = parse_manifest(payload, content_type)
     push = _Push(repository, manifest, payload, found, tuple(dict.fromkeys(tags)), pushed_by, may_move)
     travelled = await db.write(lambda tx: _store(tx, push))
+    # after the reply: the client need not wait for the line
+    asyncio.get_running_loop().call_soon(_say_pushed, push, travelled)
+    skipped_bytes = travelled.skipped_bytes + travelled.mounted_bytes
+    return Pushed(found, manifest.subject.digest if manifest.subject else None, push.tags, skipped_bytes)
+
+
+def _say_pushed(push: _Push, travelled: _Travelled) -> None:
     log.info(
         "image_pushed",
-        repository=repository,
-        digest=found,
+        repository=push.repository,
+        digest=push.digest,
         tags=list(push.tags),
-        media_type=manifest.media_type,
-        pushed_by=str(pushed_by),
+        media_type=push.manifest.media_type,
+        pushed_by=str(push.pushed_by),
         uploaded_bytes=travelled.uploaded_bytes,
         mounted_bytes=travelled.mounted_bytes,
         skipped_bytes=travelled.skipped_bytes,
     )
-    skipped_bytes = travelled.skipped_bytes + travelled.mounted_bytes
-    return Pushed(found, manifest.subject.digest if manifest.subject else None, push.tags, skipped_bytes)
 
 
 def _store(tx: Transaction, push: _Push) -> _Travelled:

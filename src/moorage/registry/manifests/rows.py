@@ -241,8 +241,12 @@ def get_content(tx: Transaction, row_id: int) -> tuple[int, str, bytes]:
 
 def list_digests(tx: Transaction, row_ids: Sequence[int]) -> list[Digest]:
     """The sha256 digests of manifests, in that order."""
-    found = [tx.one("SELECT digest FROM manifest WHERE id = ?", (row_id,)) for row_id in row_ids]
-    return [Digest(row[0]) for row in found if row is not None]
+    found: dict[int, Digest] = {}
+    for start in range(0, len(row_ids), _ASKED_AT_ONCE):
+        some = row_ids[start : start + _ASKED_AT_ONCE]
+        rows = tx.all(f"SELECT id, digest FROM manifest WHERE id IN ({_marks(some)})", some)
+        found |= {row[0]: Digest(row[1]) for row in rows}
+    return [found[row_id] for row_id in row_ids if row_id in found]
 
 
 async def list_referrers(
@@ -298,5 +302,5 @@ async def _both_digests(db: Database, repository: RepositoryName, digest: Digest
     return [digest] if row is None else [row[0], row[1]]
 
 
-def _marks(values: Sequence[str]) -> str:
+def _marks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))

@@ -30,9 +30,12 @@ _LOOSE = """
 """
 
 
-def put_in_trash(tx: Transaction, row_id: int, deletion_id: int) -> None:
-    """Serve a manifest no more. Its tags go before it."""
-    tx.run("INSERT INTO trash (manifest, deletion) VALUES (?, ?)", (row_id, deletion_id))
+def put_in_trash(tx: Transaction, row_ids: Sequence[int], deletion_id: int) -> None:
+    """Serve at most 500 manifests no more. Their tags go before them."""
+    tx.run(
+        f"INSERT INTO trash (manifest, deletion) VALUES {', '.join(['(?, ?)'] * len(row_ids))}",
+        [value for row_id in row_ids for value in (row_id, deletion_id)],
+    )
 
 
 def take_from_trash(tx: Transaction, row_id: int) -> int | None:
@@ -147,18 +150,19 @@ def find_in_trash(tx: Transaction, repository_id: int, digest: Digest) -> tuple[
     return None if row is None else (row[0], row[1])
 
 
-def list_loose_dependants(tx: Transaction, row_id: int) -> list[int]:
-    """Children and referrers of a manifest that is in the trash, which nothing else keeps."""
+def list_loose_dependants(tx: Transaction, row_ids: Sequence[int]) -> list[int]:
+    """Children and referrers of at most 500 manifests that are in the trash, which nothing else keeps."""
+    marks = ", ".join("?" * len(row_ids))
     rows = tx.all(
         f"""
         SELECT m.id FROM manifest_reference e
         JOIN manifest m ON m.repository = e.repository AND m.digest = e.target
-        WHERE e.manifest = ? AND {_LOOSE}
+        WHERE e.manifest IN ({marks}) AND {_LOOSE}
         UNION
         SELECT m.id FROM manifest d
         JOIN manifest m ON m.repository = d.repository AND m.subject IN (d.digest, d.sha512)
-        WHERE d.id = ? AND {_LOOSE}
+        WHERE d.id IN ({marks}) AND {_LOOSE}
         """,
-        (row_id, row_id),
+        (*row_ids, *row_ids),
     )
     return [int(row[0]) for row in rows]

@@ -47,6 +47,27 @@ def find_target(tx: Transaction, repository_id: int, tag: Tag) -> tuple[Digest, 
     return None if row is None else (Digest(row[0]), Digest(row[1]))
 
 
+def list_tagged(tx: Transaction, manifest_ids: Sequence[int]) -> list[int]:
+    """Those of at most 500 manifests that have tags."""
+    rows = tx.all(
+        f"SELECT DISTINCT manifest FROM tag WHERE manifest IN ({', '.join('?' * len(manifest_ids))})",
+        manifest_ids,
+    )
+    return [int(row[0]) for row in rows]
+
+
+def list_named(tx: Transaction, repository_id: int, tags: Sequence[Tag]) -> list[tuple[Tag, int, Digest]]:
+    """Those of at most 500 tags that are there, with the row and sha256 digest of what each points to."""
+    rows = tx.all(
+        f"""
+        SELECT t.name, m.id, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest
+        WHERE t.repository = ? AND t.name IN ({", ".join("?" * len(tags))}) ORDER BY t.name
+        """,
+        (repository_id, *tags),
+    )
+    return [(Tag(row[0]), row[1], Digest(row[2])) for row in rows]
+
+
 def move(
     tx: Transaction,
     repository_id: int,

@@ -3,6 +3,7 @@
 Source: distribution-spec main (967efdc), "Deleting Manifests"; what else goes along is ours.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -22,6 +23,8 @@ from moorage.registry.trash import rows
 from moorage.registry.trash.rows import Reason
 
 log = structlog.get_logger()
+
+_AT_ONCE = 100
 
 _SIGNATURE_ENDINGS = ("", ".sig", ".att", ".sbom")
 """After `sha256-<hex>`, a client's list of referrers or what cosign wrote: their tags say whose they are."""
@@ -92,16 +95,22 @@ def put_in_trash(
     (first,) = manifest_rows.list_digests(tx, [row_id])
     deletion_id = rows.insert(tx, repository_id, first, reason, str(deleted_by), purge_at)
     tags: list[Tag] = []
-    # of tens of thousands that go along, none may be looked for in all of them
-    waiting = {row_id: None}
-    while waiting:
-        each, _ = waiting.popitem()
-        if each == row_id or tag_rows.list_of(tx, each):
-            tags += _untag(tx, repository_id, each, deletion_id, deleted_by)
-        trashed.put_in_trash(tx, each, deletion_id)
-        # a rule of retention has decided about each tag by itself
-        signatures = _signatures(tx, repository_id, each) if reason in {"asked", "evicted"} else []
-        waiting |= dict.fromkeys([*trashed.list_loose_dependants(tx, each), *signatures])
+    # by many at a time: an image may have tens of thousands of signatures, and nobody writes meanwhile
+    seen = {row_id}
+    wave = [row_id]
+    while wave:
+        ahead: list[int] = []
+        for start in range(0, len(wave), _AT_ONCE):
+            some = wave[start : start + _AT_ONCE]
+            for each in [row_id] if row_id in some else tag_rows.list_tagged(tx, some):
+                tags += _untag(tx, repository_id, each, deletion_id, deleted_by)
+            trashed.put_in_trash(tx, some, deletion_id)
+            ahead += trashed.list_loose_dependants(tx, some)
+            # a rule of retention has decided about each tag by itself
+            if reason in {"asked", "evicted"}:
+                ahead += _signatures(tx, repository_id, some)
+        wave = [each for each in dict.fromkeys(ahead) if each not in seen]
+        seen.update(wave)
     taken = [digest for _, digest in trashed.list_in_deletion(tx, deletion_id)]
     frees_bytes = rows.measure(tx, deletion_id)
     others = [digest for digest in taken if digest != first]
@@ -118,16 +127,17 @@ def _untag(
     return [tag for tag, _ in tags]
 
 
-def _signatures(tx: Transaction, repository_id: int, row_id: int) -> list[int]:
-    """The manifests whose only tags say that they belong to this one, and that no index needs."""
-    (digest,) = manifest_rows.list_digests(tx, [row_id])
-    names = {Tag(digest.replace(":", "-") + ending) for ending in _SIGNATURE_ENDINGS}
-    found = []
-    for name in sorted(names):
-        target = tag_rows.find_target(tx, repository_id, name)
-        held = target and manifest_rows.find_held(tx, repository_id, [target[0]]).get(target[0])
-        if not held or find_user(tx, repository_id, held.digest) is not None:
+def _signatures(tx: Transaction, repository_id: int, row_ids: Sequence[int]) -> list[int]:
+    """The manifests whose only tags say that they belong to one of these, and that no index needs."""
+    names = {
+        Tag(digest.replace(":", "-") + ending): digest
+        for digest in manifest_rows.list_digests(tx, row_ids)
+        for ending in _SIGNATURE_ENDINGS
+    }
+    found: list[int] = []
+    for name, held, digest in tag_rows.list_named(tx, repository_id, list(names)):
+        if find_user(tx, repository_id, digest) is not None:
             continue
-        if {tag for tag, _ in tag_rows.list_of(tx, held.row_id)} <= names:
-            found.append(held.row_id)
-    return list(dict.fromkeys(found))
+        if {names.get(tag) for tag, _ in tag_rows.list_of(tx, held)} == {names[name]}:
+            found.append(held)
+    return found

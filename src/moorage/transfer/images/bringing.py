@@ -12,9 +12,10 @@ from moorage.oci.digest import Digest, algorithm_of, digest_of
 from moorage.oci.manifest import Kind, Manifest, parse_manifest
 from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor
-from moorage.registry.blobs import rows as blob_rows
+from moorage.registry.blobs.linking import hold_blobs
 from moorage.registry.blobs.store import BlobStore
 from moorage.registry.manifests.pushing import push_manifest
+from moorage.registry.manifests.rows import find_by_digest, find_by_tag
 from moorage.registry.uploads.uploading import Chunk, Uploads
 from moorage.threads import in_thread
 from moorage.transfer.images import docker_archive, layout
@@ -29,7 +30,10 @@ _MANIFESTS_MAX = 10_000
 
 @dataclass(slots=True)
 class Brought:
-    """What came: each image by repository, tag and digest; counts of what was new with it."""
+    """What came: each image by repository, tag and digest; counts of what was new with it.
+
+    `was` is the sha256 digest of what a tag named before, if it was there.
+    """
 
     images: list[dict[str, str | None]] = field(default_factory=list)
     manifests: int = 0
@@ -50,6 +54,7 @@ class Bringing:
         threads: Executor,
         archive: Archive,
         manifest_max_bytes: int,
+        lease_ms: int,
     ) -> None:
         self._db = db
         self._store = store
@@ -57,6 +62,7 @@ class Bringing:
         self._threads = threads
         self._archive = archive
         self._manifest_max_bytes = manifest_max_bytes
+        self._lease_ms = lease_ms
         self._packed: dict[tuple[RepositoryName, SavedImage], bytes] = {}
         self.brought = Brought()
 
@@ -88,9 +94,10 @@ class Bringing:
         for digest, media_type in order:
             manifest, payload = self._read_manifest(digest, media_type)
             await self._push_blobs(image.repository, manifest, {each for each, _ in order})
-            tags = [image.tag] if image.tag and digest == image.root.digest else []
-            await self._push_manifest(image.repository, payload, manifest.media_type, digest, tags)
-        self._note(image.repository, image.tag, image.root.digest)
+            if digest == image.root.digest:
+                await self._push_image(image.repository, payload, manifest.media_type, digest, image.tag)
+            else:
+                await self._push_manifest(image.repository, payload, manifest.media_type, digest, [])
 
     def _find_manifests(self, root: Descriptor) -> list[tuple[Digest, str]]:
         """The manifests below one, and it, children first, each once."""
@@ -133,7 +140,7 @@ class Bringing:
     ) -> None:
         """The blobs that the repository does not have, in their order in the archive."""
         wanted = {each.target.digest for each in manifest.references} - manifests
-        held = await blob_rows.read_held(self._db, repository, list(wanted))
+        held = await hold_blobs(self._db, repository, list(wanted), self._lease_ms)
         found = [
             (member.position, member.size, digest)
             for digest in wanted - held
@@ -171,9 +178,21 @@ class Bringing:
         while (piece := await in_thread(self._threads, next, pieces, None)) is not None:
             yield piece
 
+    async def _push_image(
+        self, repository: RepositoryName, payload: bytes, media_type: str, digest: Digest, tag: Tag | None
+    ) -> None:
+        """Push what a tag names, if one does. One that names it already is left as it is."""
+        named = None if tag is None else await find_by_tag(self._db, repository, tag)
+        is_there = named is not None and named.digest == digest
+        tags = [] if tag is None or is_there else [tag]
+        await self._push_manifest(repository, payload, media_type, digest, tags)
+        was = None if named is None else named.digest
+        self.brought.images.append({"repository": repository, "tag": tag, "digest": digest, "was": was})
+
     async def _push_manifest(
         self, repository: RepositoryName, payload: bytes, media_type: str, digest: Digest, tags: list[Tag]
     ) -> None:
+        is_new = await find_by_digest(self._db, repository, digest) is None
         await push_manifest(
             self._db,
             self._store,
@@ -184,10 +203,7 @@ class Bringing:
             tags=tags,
             pushed_by=_OPERATOR,
         )
-        self.brought.manifests += 1
-
-    def _note(self, repository: RepositoryName, tag: Tag | None, digest: Digest) -> None:
-        self.brought.images.append({"repository": repository, "tag": tag, "digest": digest})
+        self.brought.manifests += is_new
 
     # what docker saved
 
@@ -197,10 +213,9 @@ class Bringing:
         payload = self._packed.get((repository, image))
         if payload is None:
             payload = self._packed[repository, image] = await self._pack(repository, image)
-        tags = [placed.tag] if placed.tag else []
-        digest = digest_of(payload)
-        await self._push_manifest(repository, payload, media_types.DOCKER_MANIFEST, digest, tags)
-        self._note(repository, placed.tag, digest)
+        await self._push_image(
+            repository, payload, media_types.DOCKER_MANIFEST, digest_of(payload), placed.tag
+        )
 
     async def _pack(self, repository: RepositoryName, image: SavedImage) -> bytes:
         """Push the layers and the configuration of an image; the manifest that it has then."""

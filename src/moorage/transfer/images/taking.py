@@ -144,9 +144,9 @@ class Taking:
         entries: list[dict[str, object]] = []
         for each in chosen:
             image = await self._find_image(each, platform)
+            self._note(each, image.stored.digest)
             await self._take_whole(image)
             name = f"{each.repository}:{each.reference}"
-            self._note(each, image.stored.digest)
             fact = listed.setdefault(image.stored.digest, _describe_saved(image))
             entry = image.descriptor
             if not is_digest(each.reference):

@@ -22,6 +22,7 @@ from moorage.oci.digest import SHA256, Digest, algorithm_of
 from moorage.oci.manifest import parse_manifest
 from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.registry.blobs import rows as blob_rows
+from moorage.registry.blobs.linking import hold_blobs
 from moorage.registry.blobs.store import BlobStore
 from moorage.registry.manifests import rows as manifest_rows
 from moorage.registry.repositories.rows import get_repository
@@ -207,7 +208,8 @@ class Takeover:
     ) -> list[ReadyBlob]:
         """The files of blobs that the repository does not have yet, durable."""
         self._store.check_writable()
-        held = await blob_rows.read_held(self._db, RepositoryName(name), [each.digest for each in wanted])
+        digests = [each.digest for each in wanted]
+        held = await hold_blobs(self._db, RepositoryName(name), digests, self._lease_ms)
         blobs: list[ReadyBlob] = []
         ahead: list[tuple[_Wanted, int]] = []
         for each in sorted(each for each in wanted if each.digest not in held):
