@@ -3,10 +3,12 @@
 import asyncio
 import gc
 import os
+from pathlib import Path
 
 import pytest
 
 from moorage.databases.sqlite import SqliteDatabase
+from moorage.errors import BlobUnknown
 from moorage.mirrors.mirrors import Mirrors
 from moorage.oci.digest import Digest, digest_of
 from moorage.oci.names import RepositoryName
@@ -122,3 +124,59 @@ async def test_client_that_leaves_before_the_first_byte_leaves_no_open_file(
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
     hub.gate.set()
     await mirrors.fills.finish(HUB, NGINX, DIGEST)
+
+
+SECRET = RepositoryName("docker.io/team/secret")
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_blob_of_one_repository_is_not_given_out_by_another_of_the_upstream(
+    mirrors: Mirrors, hub: Elsewhere, *, is_whole: bool
+) -> None:
+    """Whoever may pull one repository of an upstream need not be allowed to pull the others."""
+    hub.push_image("team/secret", "1", LAYER)
+    hub.push_image("library/nginx", "1", b"layer")
+    hub.only_in[DIGEST] = "team/secret"
+    await mirrors.manifests.bring(HUB, SECRET, "1")
+    await mirrors.manifests.bring(HUB, NGINX, "1")
+    hub.gate = None if is_whole else asyncio.Event()
+    coming = asyncio.create_task(mirrors.fills.finish(HUB, SECRET, DIGEST))
+    await asyncio.sleep(0.2)
+    assert coming.done() == is_whole
+
+    for _ in range(2):
+        with pytest.raises(BlobUnknown):
+            await mirrors.fills.bring(HUB, NGINX, DIGEST)
+
+    assert hub.count("HEAD BLOB") == 1
+    if hub.gate is not None:
+        hub.gate.set()
+    await coming
+
+
+@pytest.mark.usefixtures("nginx")
+async def test_layer_that_two_repositories_share_is_fetched_once(mirrors: Mirrors, hub: Elsewhere) -> None:
+    hub.push_image("library/other", "1", LAYER)
+    other = RepositoryName("docker.io/library/other")
+    await mirrors.manifests.bring(HUB, other, "1")
+    await mirrors.fills.finish(HUB, NGINX, DIGEST)
+
+    await mirrors.fills.finish(HUB, other, DIGEST)
+
+    assert (hub.count("BLOB"), hub.count("HEAD BLOB")) == (1, 0)
+
+
+@pytest.mark.usefixtures("nginx")
+async def test_digests_that_are_made_up_leave_nothing_here(
+    mirrors: Mirrors, hub: Elsewhere, db: SqliteDatabase, tmp_path: Path
+) -> None:
+    for number in range(50):
+        made_up = digest_of(f"{number}".encode())
+        with pytest.raises(BlobUnknown):
+            await mirrors.fills.bring(HUB, NGINX, made_up)
+        await mirrors.bring_referrers(HUB, NGINX, made_up)
+
+    assert not await db.all("SELECT 1 FROM upload")
+    assert not await db.all("SELECT 1 FROM mirrored_subject")
+    assert not list((tmp_path / "uploads").iterdir())
+    assert hub.count("BLOB") == 0

@@ -35,6 +35,7 @@ from moorage.mirrors.asking import (
 from moorage.mirrors.fetching import refusal_of
 from moorage.mirrors.fill import Fill, read
 from moorage.mirrors.lines import Lines
+from moorage.mirrors.looking import Looks
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.saving import Savings
 from moorage.mirrors.throttling import Throttle
@@ -59,6 +60,9 @@ _WAITS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between attempts to go on with a blob that was cut; so many in a row that bring nothing end it."""
 
 _TURNS_MAX: Final = 3
+_AT_ONCE: Final = 128
+"""Blobs that come at once; the other half of the connections is for questions, or a line would seem cut."""
+
 
 log = structlog.get_logger()
 
@@ -89,6 +93,8 @@ class Fills:
         self._savings = savings
         self._lease_ms = lease_ms
         self._throttle = throttle
+        self.looks = Looks(registry, upstreams, lines)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
         self._fills: dict[tuple[str, Digest], tuple[Fill, asyncio.Task[None]]] = {}
 
     async def close(self) -> None:
@@ -103,6 +109,9 @@ class Fills:
 
         Raises BlobUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504), and what an upload raises.
         """
+        if not await rows.find_users(self._db, repository, digest):
+            # what another repository of the upstream has may be a secret
+            await self.looks.head(upstream, repository, digest)
         kept = await self._link_kept(upstream, repository, digest)
         if kept is not None:
             return kept
@@ -145,7 +154,7 @@ class Fills:
         return refusal_of(fill.upstream, failure, self._lines.describe(fill.upstream))
 
     async def _link_kept(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob | None:
-        """A blob that another mirrored repository of the upstream holds, or one that anyone's may hold.
+        """A blob that another mirrored repository of the upstream holds: this one has it too.
 
         What a local repository holds may be a secret: it is fetched like any other, and kept once.
         """
@@ -339,7 +348,8 @@ class Fills:
             return
         upstream = fill.upstream
         remote = upstream.remote_of(fill.repository)
-        async with self._registry.open_blob(address, remote, fill.digest, offset, BEGIN_S) as stream:
+        asked = self._registry.open_blob(address, remote, fill.digest, offset, BEGIN_S)
+        async with self._slots, asked as stream:
             if fill.size is None:
                 if stream.size is None:
                     raise Failed(f"it does not say how large {fill.digest} is")
