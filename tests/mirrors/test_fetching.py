@@ -240,3 +240,32 @@ async def test_disconnected_upstream_is_not_asked(
     with pytest.raises(UpstreamUnreachable, match="disconnected"):
         await mirrors.manifests.bring(HUB, NGINX, "2")
     assert hub.asked == asked
+
+
+@pytest.mark.parametrize("back", [timedelta(minutes=5), timedelta(days=400)])
+async def test_tag_is_asked_about_when_the_clock_was_set_back(
+    mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, clock: Clock, back: timedelta
+) -> None:
+    hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    moved = hub.push_image("library/nginx", "1", b"other layer")
+    clock.leap(-back)
+    mirrors.manifests._fresh_until.clear()
+
+    assert await pull(mirrors, db) == (moved, None)
+    await pull(mirrors, db)
+    assert hub.count("HEAD") == 1
+
+
+async def test_line_that_opened_is_tried_when_the_clock_was_set_back(
+    mirrors: Mirrors, hub: Elsewhere, clock: Clock
+) -> None:
+    hub.failure = Unreachable("no route")
+    with pytest.raises(UpstreamUnreachable):
+        await mirrors.manifests.bring(HUB, NGINX, "1")
+    hub.failure = None
+    clock.leap(-timedelta(minutes=30))
+
+    await mirrors._lines.try_due((HUB,))
+
+    assert mirrors._lines.is_usable(HUB)

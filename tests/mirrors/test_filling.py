@@ -8,13 +8,19 @@ from pathlib import Path
 import pytest
 
 from moorage.databases.sqlite import SqliteDatabase
-from moorage.errors import BlobUnknown
+from moorage.errors import BlobUnknown, NameTaken
+from moorage.mirrors import rows
 from moorage.mirrors.mirrors import Mirrors
 from moorage.oci.digest import Digest, digest_of
+from moorage.oci.media_types import OCI_MANIFEST
 from moorage.oci.names import RepositoryName
 from moorage.oci.ranges import ByteRange
+from moorage.records.audit.rows import Actor
 from moorage.registry.blobs.rows import Blob
 from moorage.registry.blobs.store import FilePart
+from moorage.registry.repositories.rows import ensure_repository
+from moorage.registry.trash.repositories import delete_repository
+from moorage.registry.uploads.uploading import Uploads
 from tests.mirrors.conftest import HUB, Open
 from tests.mirrors.elsewhere import Elsewhere
 
@@ -180,3 +186,55 @@ async def test_digests_that_are_made_up_leave_nothing_here(
     assert not await db.all("SELECT 1 FROM mirrored_subject")
     assert not list((tmp_path / "uploads").iterdir())
     assert hub.count("BLOB") == 0
+
+
+@pytest.mark.usefixtures("nginx")
+async def test_repository_that_is_deleted_while_its_blob_comes_is_a_mirror_still(
+    mirrors: Mirrors, hub: Elsewhere, db: SqliteDatabase, uploads: Uploads
+) -> None:
+    hub.gate = asyncio.Event()
+    coming = asyncio.create_task(mirrors.fills.finish(HUB, NGINX, DIGEST))
+    await asyncio.sleep(0.1)
+    await delete_repository(db, uploads, NGINX, Actor("alice"), 86_400_000)
+    hub.gate.set()
+    await coming
+
+    assert await rows.find_upstream(db, NGINX) == (True, "docker.io")
+    assert (await mirrors.upstreams.place(NGINX, None)).upstream is HUB
+
+
+async def test_local_repository_that_appears_meanwhile_stays_local(
+    mirrors: Mirrors, hub: Elsewhere, db: SqliteDatabase
+) -> None:
+    hub.push_image("library/nginx", "1", LAYER)
+    await db.write(lambda tx: ensure_repository(tx, NGINX))
+
+    with pytest.raises(NameTaken):
+        await mirrors.manifests.bring(HUB, NGINX, "1")
+
+    assert await rows.find_upstream(db, NGINX) == (True, None)
+    assert not await db.all("SELECT 1 FROM manifest")
+
+
+@pytest.mark.parametrize("size", [5, 2 * len(LAYER), 1 << 60])
+async def test_image_that_lies_about_a_layers_size_harms_no_other(
+    mirrors: Mirrors, hub: Elsewhere, size: int
+) -> None:
+    """Anyone may push one; three errors in a row would open the line of all."""
+    hub.push_image("library/nginx", "1", LAYER)
+    payload = hub.manifests["library/nginx", "1"][1].replace(b'"size": %d' % len(LAYER), b'"size": %d' % size)
+    hub.put("evil/app", "1", OCI_MANIFEST, payload)
+    evil = RepositoryName("docker.io/evil/app")
+    await mirrors.manifests.bring(HUB, evil, "1")
+    await mirrors.manifests.bring(HUB, NGINX, "1")
+    hub.gate = asyncio.Event()
+
+    first = asyncio.create_task(mirrors.fills.finish(HUB, evil, DIGEST))
+    await asyncio.sleep(0.1)
+    second = asyncio.create_task(read(mirrors, NGINX, DIGEST, len(LAYER)))
+    await asyncio.sleep(0.1)
+    hub.gate.set()
+
+    assert await second == LAYER
+    assert (await first).size == len(LAYER)
+    assert mirrors.fills._lines.get(HUB, HUB.address).failures == 0

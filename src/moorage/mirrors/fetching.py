@@ -43,7 +43,6 @@ from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor
 from moorage.registry.manifests.pushing import mirror_manifest
 from moorage.registry.manifests.rows import find_by_digest
-from moorage.registry.repositories.rows import ensure_repository
 
 ASK_AGAIN_S: Final = 2.5
 """How long a client waits to hear whether a tag that is here has moved."""
@@ -347,8 +346,7 @@ class Manifests:
         by = Actor(f"upstream {upstream.name}" if is_own else f"alternative {address.url}", "upstream")
 
         def work(tx: Transaction) -> None:
-            repository_id = ensure_repository(tx, repository)
-            rows.mark_mirrored(tx, repository_id, upstream.name)
+            repository_id = rows.ensure_mirrored(tx, repository, upstream.name)
             mirror_manifest(tx, repository_id, repository, manifest, fetched.payload, fetched.digest, by, tag)
             if tag is not None:
                 rows.note_checked(tx, repository, tag)

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from moorage.database import Database
+from moorage.database import Database, Transaction
 from moorage.errors import (
     BlobUnknown,
     DigestInvalid,
@@ -25,6 +25,7 @@ from moorage.errors import (
 from moorage.mirrors import rows
 from moorage.mirrors.asking import (
     Busy,
+    Contradicted,
     Failed,
     NotAllowed,
     NotThere,
@@ -47,6 +48,7 @@ from moorage.oci.ranges import ByteRange
 from moorage.registry.blobs.linking import mount_blob
 from moorage.registry.blobs.rows import Blob, find_blob
 from moorage.registry.blobs.store import BlobFile, BlobStore, Piece
+from moorage.registry.uploads.hashing import SHA512_INLINE_MAX_BYTES
 from moorage.registry.uploads.rows import find_repository_of
 from moorage.registry.uploads.uploading import Chunk, Uploads
 from moorage.threads import in_thread
@@ -297,9 +299,14 @@ class Fills:
         """Be the one who fetches it, from `received` bytes on. Raises UploadBusy where another is."""
         if self._upstreams.is_disconnected(fill.upstream):
             raise Unreachable("it was disconnected by an operator")
-        left = None if fill.size is None else fill.size - received
+        left = None if fill.size is None or fill.size > SHA512_INLINE_MAX_BYTES else fill.size - received
         chunk = Chunk(self._pieces(fill, received), left, is_followed=True)
-        return await self._uploads.finish(fill.repository, fill.upload_id, chunk, fill.digest)
+
+        def ensure(tx: Transaction, name: RepositoryName) -> int:
+            # it may have been deleted since: what makes it anew makes no local one
+            return rows.ensure_mirrored(tx, name, fill.upstream.name)
+
+        return await self._uploads.finish(fill.repository, fill.upload_id, chunk, fill.digest, ensure)
 
     async def _pieces(self, fill: Fill, offset: int) -> AsyncIterator[bytes]:
         """The blob from an offset on, from whichever address gives it; gone on with where it was cut.
@@ -317,7 +324,8 @@ class Fills:
                         offset += len(piece)
                         yield piece
                 except UpstreamFailure as error:
-                    await self._lines.failed(fill.upstream, address, error)
+                    if not isinstance(error, Contradicted):
+                        await self._lines.failed(fill.upstream, address, error)
                     if isinstance(error, Busy):
                         busy.add(address)
                     # the upstream's own word counts most, and what an alternative lacks it may have
@@ -355,7 +363,10 @@ class Fills:
                     raise Failed(f"it does not say how large {fill.digest} is")
                 fill.size = stream.size
             if stream.size is not None and stream.size != fill.size:
-                raise Failed(f"it says that {fill.digest} has {stream.size} bytes, not {fill.size}")
+                if fill.available:
+                    raise Contradicted(f"it says that {fill.digest} has {stream.size} bytes, not {fill.size}")
+                # what a manifest says of a size anyone may have written
+                fill.size = stream.size
             # not before: what a crash has left is no answer while the rest cannot be had
             fill.is_ours = True
             await self._lines.succeeded(upstream, address)
