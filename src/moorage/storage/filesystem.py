@@ -2,6 +2,7 @@
 
     DATA/
       moorage.db                      the rows (`databases/`)
+      moorage.config                  which settings file it was last served with (`cli/settings.py`)
       moorage.sequence                a number by which a database that was put back is known
       uploads/<id>                    a blob on its way in; held by flock while one request writes it
       uploads/<id>.new                the same while it parts from a blob
