@@ -128,3 +128,7 @@ class Busy(UpstreamFailure):
 
 class Failed(UpstreamFailure):
     """It failed: 5xx, cut, too large, bytes that do not match, nothing of a registry's."""
+
+
+class Contradicted(Failed):
+    """It says of something else than what points at it: whoever made that is to blame, not the line."""

@@ -134,8 +134,7 @@ class Lines:
         """Try the open lines whose time has come. Of several processes one does."""
         for upstream in upstreams:
             for address in upstream.addresses:
-                line = self.get(upstream, address)
-                if line.state != "closed" and (line.retry_at or 0) <= now_ms():
+                if self.get(upstream, address).is_due(now_ms()):
                     await self._try(upstream, address)
 
     async def _try(self, upstream: Upstream, address: Address) -> None:

@@ -20,7 +20,6 @@ from moorage.mirrors import rows, upstream_rows
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.names import RepositoryName, is_repository_name
-from moorage.registry.repositories.rows import ensure_repository
 
 LOOK_EVERY_S: Final = 1.0
 _REMEMBERED_MAX: Final = 20_000
@@ -137,9 +136,7 @@ class Upstreams:
         """Say whose a repository is that is not here yet, before its first blob makes it a local one."""
         is_here, _ = await rows.find_upstream(self._db, name)
         if not is_here:
-            await self._db.write(
-                lambda tx: rows.mark_mirrored(tx, ensure_repository(tx, name), upstream.name)
-            )
+            await self._db.write(lambda tx: rows.ensure_mirrored(tx, name, upstream.name))
 
     async def check_push(self, name: RepositoryName, host: str | None) -> None:
         """See that a push by this name is to a local repository.
