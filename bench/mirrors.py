@@ -1,5 +1,6 @@
 """The rows about upstream registries: what pulling through a mirror costs, and what it spares."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -112,6 +113,8 @@ class MirrorFirstByte:
         tag = f"first-{number}"
         stand.crew.run(push_image, pair.upstream.address, _REMOTE, tag, image)
         stand.crew.run(pull_as_docker, pair.mirror.address, _MIRRORED, tag, _without_layers(image), 1)
+        # what the push has left to be written is written before the clock starts
+        os.sync()
         pair.upstream.proxy.throttle(self._BYTES_PER_S)
         layer = image.blobs[1]
         places = [(pair.mirror.address, _MIRRORED), (pair.upstream.front, _REMOTE)]
@@ -151,6 +154,7 @@ class MirrorCached:
     title: ClassVar[str] = "cached image of an upstream, of a local one"
     measures: ClassVar[Sequence[Measure]] = (
         Measure("manifest_ratio", "manifest GETs by tag a second", "x", at_least(0.9)),
+        Measure("manifest_cpu_ratio", "server CPU of a manifest GET", "x"),
         Measure("blob_cpu_ratio", "server CPU of a blob GET", "x", at_most(1.1)),
         Measure("requests_per_s", "manifest GETs by tag", "/s"),
         Measure("cpu_s_per_gib", "server CPU per GiB", "s"),
@@ -185,24 +189,31 @@ class MirrorCached:
             return {}
         (pair,) = self._own
         rates: dict[str, list[float]] = {_MIRRORED: [], _LOCAL: []}
+        costs_us: dict[str, list[float]] = {_MIRRORED: [], _LOCAL: []}
         cpu_s: dict[str, list[float]] = {_MIRRORED: [], _LOCAL: []}
         order = [_MIRRORED, _LOCAL] if number % 2 else [_LOCAL, _MIRRORED]
         for turn in range(self._TURNS):
             for repository in order if turn % 2 else order[::-1]:
-                rates[repository].append(self._load(stand, pair, repository, stand.load_s))
+                rate, cost_us = self._load(stand, pair, repository, stand.load_s)
+                rates[repository].append(rate)
+                costs_us[repository].append(cost_us)
                 cpu_s[repository].append(self._pull(stand, pair, repository, 2 if stand.is_quick else 4))
         return {
             "manifest_ratio": middle(rates[_MIRRORED]) / middle(rates[_LOCAL]),
+            "manifest_cpu_ratio": middle(costs_us[_MIRRORED]) / middle(costs_us[_LOCAL]),
             "blob_cpu_ratio": middle(cpu_s[_MIRRORED]) / middle(cpu_s[_LOCAL]),
             "requests_per_s": middle(rates[_MIRRORED]),
             "cpu_s_per_gib": middle(cpu_s[_MIRRORED]),
         }
 
     @staticmethod
-    def _load(stand: Stand, pair: Pair, repository: str, seconds: int) -> float:
+    def _load(stand: Stand, pair: Pair, repository: str, seconds: int) -> tuple[float, float]:
+        """How many manifests a second, and the microseconds of CPU of each."""
         target = f"/v2/{repository}/manifests/{_TAG}"
+        before = pair.mirror.cpu_seconds()
         loaded = load.run_wrk(pair.mirror.address, target, seconds, stand.folder, {"Accept": MANIFEST_TYPE})
-        return loaded.requests / loaded.wall_s
+        cpu_s = used_since(pair.mirror, before) or 0.0
+        return loaded.requests / loaded.wall_s, cpu_s / loaded.requests * 1e6
 
     def _pull(self, stand: Stand, pair: Pair, repository: str, times: int) -> float:
         blob = self._blob or make_blob(LARGE_SEED, LARGE_BYTES)

@@ -9,7 +9,7 @@ import pytest
 
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.mirrors.along import BLOB_MAX_BYTES
-from moorage.mirrors.asking import Unreachable
+from moorage.mirrors.asking import Failed, Unreachable
 from moorage.oci.digest import Digest, digest_of
 from moorage.storage.filesystem import FilesystemStore
 from tests.content import some_bytes
@@ -186,3 +186,23 @@ async def test_referrers_that_refer_to_each_other_without_end_come_three_levels_
     await settle(keeping)
 
     assert [await keeping.find(NGINX, each) is not None for each in digests] == [True] * 4 + [False] * 3
+
+
+async def test_registry_that_knows_of_none_of_it_keeps_its_line(
+    start: Start, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping = start()
+    for tag in "123":
+        hub.push_image(REMOTE, tag, tag.encode())
+    registry = keeping.mirrors.companions._registry
+
+    async def fail(*_: object) -> None:
+        raise Failed("500")
+
+    monkeypatch.setattr(registry, "head_manifest", fail)
+    monkeypatch.setattr(registry, "list_referrers", fail)
+    for tag in "123":
+        await keeping.pull(NGINX, tag)
+        await settle(keeping)
+
+    assert keeping.mirrors.companions._lines.is_usable(HUB)

@@ -12,7 +12,7 @@ from moorage.database import Database
 from moorage.errors import BlobUnknown, ManifestUnknown, RegistryError
 from moorage.mirrors import rows
 from moorage.mirrors.along import Companions
-from moorage.mirrors.asking import Registry, Unreachable, UpstreamFailure
+from moorage.mirrors.asking import Failed, Registry, Unreachable, UpstreamFailure
 from moorage.mirrors.fetching import ASK_AGAIN_S, Manifests, refusal_of
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
@@ -121,16 +121,8 @@ class Mirrors:
         if checked_at is not None and 0 <= now - checked_at < upstream.freshness_ms:
             return None
         age_ms = max(0, now - checked_at) if checked_at is not None else 0
-        try:
-            address = await self._address(upstream)
-        except RegistryError:
-            return age_ms
-        remote = upstream.remote_of(repository)
-        try:
-            found = await self._registry.list_referrers(address, remote, subject, ASK_AGAIN_S)
-            await self._lines.succeeded(upstream, address)
-        except UpstreamFailure as failure:
-            await self._lines.failed(upstream, address, failure)
+        found = await self._list_referrers(upstream, repository, subject)
+        if found is None:
             return age_ms
         if not await self._bring_listed(upstream, repository, found[:REFERRERS_MAX]):
             return age_ms
@@ -161,6 +153,25 @@ class Mirrors:
             return True
 
         return all(await asyncio.gather(*map(bring, found)))
+
+    async def _list_referrers(
+        self, upstream: Upstream, repository: RepositoryName, subject: Digest
+    ) -> list[Mapping[str, Any]] | None:
+        """What the upstream lists; None where it cannot be asked."""
+        try:
+            address = await self._address(upstream)
+        except RegistryError:
+            return None
+        remote = upstream.remote_of(repository)
+        try:
+            found = await self._registry.list_referrers(address, remote, subject, ASK_AGAIN_S)
+        except UpstreamFailure as failure:
+            # not every registry knows of referrers: that it fails here says nothing of images
+            if not isinstance(failure, Failed):
+                await self._lines.failed(upstream, address, failure)
+            return None
+        await self._lines.succeeded(upstream, address)
+        return found
 
     async def head_blob(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> int:
         """The size in bytes of a blob that the upstream has.
