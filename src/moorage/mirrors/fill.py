@@ -67,7 +67,9 @@ class Fill:
             self._wake()
 
     def end(self, blob: Blob | None, failure: UpstreamFailure | RegistryError | None) -> None:
-        """It is kept, or has failed."""
+        """It is kept, or has failed; what comes later counts no more."""
+        if self.has_ended:
+            return
         self.blob, self.failure = blob, failure
         if blob is not None:
             self.available = blob.size

@@ -9,11 +9,12 @@ says and is kept. Whoever sees the file held by no one and unfinished goes on fr
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Container
 from concurrent.futures import Executor
+from functools import partial
 from typing import Final
 
 import structlog
 
-from moorage.database import Database, Transaction
+from moorage.database import Database
 from moorage.errors import (
     BlobUnknown,
     DigestInvalid,
@@ -65,7 +66,6 @@ _TURNS_MAX: Final = 3
 _AT_ONCE: Final = 128
 """Blobs that come at once; the other half of the connections is for questions, or a line would seem cut."""
 
-
 log = structlog.get_logger()
 
 
@@ -101,10 +101,14 @@ class Fills:
 
     async def close(self) -> None:
         """Leave what is on its way as it is: it is gone on with when someone asks for it."""
-        tasks = [task for _, task in self._fills.values()]
-        for task in tasks:
+        ended = list(self._fills.values())
+        for _, task in ended:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(task for _, task in ended), return_exceptions=True)
+        self._fills.clear()
+        for fill, _ in ended:
+            # where its task had not begun, whoever reads it would wait for ever
+            fill.end(None, Failed("the registry is stopping"))
 
     async def bring(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob | Fill:
         """A blob that is kept by now, or one that is on its way and whose first bytes are here.
@@ -283,7 +287,8 @@ class Fills:
             if blob is not None:
                 return blob
             try:
-                file = await in_thread(self._threads, self._store.open_upload, fill.upload_id)
+                # not in a thread: who is cancelled meanwhile would hold it for good
+                file = self._store.open_upload(fill.upload_id)
             except UploadBusy:
                 continue
             try:
@@ -301,11 +306,8 @@ class Fills:
             raise Unreachable("it was disconnected by an operator")
         left = None if fill.size is None or fill.size > SHA512_INLINE_MAX_BYTES else fill.size - received
         chunk = Chunk(self._pieces(fill, received), left, is_followed=True)
-
-        def ensure(tx: Transaction, name: RepositoryName) -> int:
-            # it may have been deleted since: what makes it anew makes no local one
-            return rows.ensure_mirrored(tx, name, fill.upstream.name)
-
+        # it may have been deleted since: what makes it anew makes no local one
+        ensure = partial(rows.ensure_mirrored, upstream=fill.upstream.name)
         return await self._uploads.finish(fill.repository, fill.upload_id, chunk, fill.digest, ensure)
 
     async def _pieces(self, fill: Fill, offset: int) -> AsyncIterator[bytes]:
