@@ -118,6 +118,24 @@ class Client:
         if received != len(buffer):
             raise WrongReply(f"GET {target}: ended after {received} of {len(buffer)} bytes")
 
+    def receive_timed(self, target: str, buffer: memoryview) -> float:
+        """GET exactly `len(buffer)` bytes into `buffer`; give the seconds until the first of them came.
+
+        Raises WrongReply when it is another status or another length.
+        """
+        began = time.perf_counter()
+        self._connection.request("GET", target)
+        response = self._connection.getresponse()
+        if response.status != 200 or response.length != len(buffer):
+            raise WrongReply(f"GET {target}: {response.status} with {response.length} bytes")
+        received = response.readinto(buffer[:1])
+        first_s = time.perf_counter() - began
+        while count := response.readinto(buffer[received : received + _PULL_PIECE_BYTES]):
+            received += count
+        if received != len(buffer):
+            raise WrongReply(f"GET {target}: ended after {received} of {len(buffer)} bytes")
+        return first_s
+
     def hash_blob(self, target: str, size: int) -> str:
         """GET a blob of any size, holding one piece of it, and give its digest."""
         self._connection.request("GET", target)

@@ -8,6 +8,8 @@ from bench.garbage import GarbageBeside, GarbageGrowth
 from bench.listing import VersionPage
 from bench.manifests import ManifestByTag, ManifestHead, ManifestPush
 from bench.memory import EndlessPush, ManyPulls
+from bench.mirrors import MirrorBlackhole, MirrorCached, MirrorFirstByte, MirrorMany
+from bench.revalidation import MirrorRevalidation
 from bench.stand import Row
 from bench.startup import Startup
 from bench.tags import TagPage
@@ -36,5 +38,10 @@ def make_rows() -> Sequence[Row]:
         GarbageGrowth(),
         GarbageBeside(),
         Takeover(),
+        MirrorMany(),
+        MirrorFirstByte(),
+        MirrorCached(),
+        MirrorBlackhole(),
+        MirrorRevalidation(),
         EndlessPush(),
     )

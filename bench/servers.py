@@ -176,6 +176,10 @@ class Moorage(OwnServer):
         """Make one like this, not started, with an empty data folder."""
         return type(self)(self.name, folder, self._arguments)
 
+    def configured(self, folder: Path, settings: Path) -> Self:
+        """Make one like this, not started, with an empty data folder and a file of settings."""
+        return type(self)(self.name, folder, (*self._arguments, "--config", str(settings)))
+
 
 class DockerRegistry(OwnServer):
     """Debian's docker-registry: CNCF distribution 2.8.2 on its filesystem driver."""

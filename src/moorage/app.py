@@ -35,7 +35,7 @@ from moorage.lifecycle.retention import running as retention
 from moorage.lifecycle.store.sequence import Sequence
 from moorage.lifecycle.sweep import Sweep
 from moorage.lifecycle.untagged import clearing as untagged
-from moorage.mirrors.configuring import FileUnreadable
+from moorage.mirrors.configuring import UpstreamsUnusable
 from moorage.mirrors.mirrors import Mirrors
 from moorage.records.jobs.alive import has_worker
 from moorage.records.jobs.running import Handler
@@ -288,7 +288,7 @@ def _open(
     registry = HttpRegistry(settings.mirrors.private_addresses)
     try:
         mirrors = mirroring.open_mirrors(settings, db, store, threads, uploads, registry)
-    except FileUnreadable as error:
+    except UpstreamsUnusable as error:
         raise StartRefused(str(error)) from error
     exchanges = Exchanges(db, issuers, settings.oidc.trusts, attempts)
     visits = Visits(db, issuers, settings.oidc, has_repositories)

@@ -319,7 +319,9 @@ def render(value: object) -> str:
         case tuple() | list():
             return "[" + ", ".join(render(each) for each in value) + "]"
         case Mapping():
-            inner = ", ".join(f"{_render_key(key)} = {render(each)}" for key, each in value.items())
+            # what is unset is left out: nothing in TOML says so
+            said = {key: each for key, each in value.items() if each is not None}
+            inner = ", ".join(f"{_render_key(key)} = {render(each)}" for key, each in said.items())
             return f"{{ {inner} }}" if inner else "{}"
         case _:
             # a JSON string is a TOML basic string, but for DEL

@@ -33,10 +33,7 @@ class Addresses:
 
         Raises AddressRefused.
         """
-        address = str(found[4][0])
-        if not self.is_allowed(address):
-            sentence = f"{address} is no public address, and not in {self._setting}"
-            raise AddressRefused(errno.EACCES, sentence)
+        self.check(str(found[4][0]))
         return socket.socket(*found[:3])
 
     def open_listed_socket(self, found: tuple[Any, ...]) -> socket.socket:
@@ -49,6 +46,12 @@ class Addresses:
             sentence = f"http:// goes only to addresses in {self._setting}, and {address} is not"
             raise AddressRefused(errno.EACCES, sentence)
         return socket.socket(*found[:3])
+
+    def check(self, address: str) -> None:
+        """Raises AddressRefused for one that may not be asked."""
+        if not self.is_allowed(address):
+            sentence = f"{address} is no public address, and not in {self._setting}"
+            raise AddressRefused(errno.EACCES, sentence)
 
     def is_allowed(self, address: str) -> bool:
         """Whether this address may be asked."""

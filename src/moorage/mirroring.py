@@ -36,7 +36,7 @@ def open_mirrors(
 ) -> Mirrors:
     """The mirrors of one process.
 
-    Raises FileUnreadable.
+    Raises UpstreamsUnusable.
     """
     lines, savings = Lines(db, registry), Savings(db)
     upstreams = Upstreams(db, configured_upstreams(settings.mirrors), lines)

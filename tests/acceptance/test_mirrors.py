@@ -5,7 +5,10 @@ The desk reaches the office and nothing else. Its clients pull by the names that
 Docker Hub is a Moorage with accounts and TLS, quay.example is Debian's docker-registry.
 """
 
+import base64
+import json
 import re
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -88,11 +91,11 @@ class World:
         self.hub.start()
         self.quay.start()
         deadline = time.monotonic() + LINE_SECONDS
-        for path in ("docker.io/library/nothing", "quay.example/nothing"):
-            while "HTTP/1.1 404" not in self.office.curl(f"/v2/{path}/manifests/v1"):
+        # a name of its own each time: that there is nothing is remembered for a while
+        for path in ("docker.io/library", "quay.example"):
+            while "HTTP/1.1 404" not in self.office.curl(f"/v2/{path}/{secrets.token_hex(8)}/manifests/v1"):
                 assert time.monotonic() < deadline, self.office.printed[-4000:]
                 time.sleep(0.5)
-        time.sleep(1.5)  # until each worker knows it
 
 
 @dataclass
@@ -198,7 +201,8 @@ def test_docker_pulls_by_bare_names_and_goes_on_without_the_world(
 ) -> None:
     world.publish(tmp_path / "official", "docker.io/library/demo:v1", *pack_layers("demo"))
     world.publish(tmp_path / "other", "docker.io/acme/demo:v1", pack({"etc/motd": b"acme\n"}))
-    names = ("demo:v1", "acme/demo:v1")
+    world.publish(tmp_path / "quay", "quay.example/team/demo:v1", pack({"etc/motd": b"quay\n"}))
+    names = ("demo:v1", "acme/demo:v1", f"{OFFICE_NAME}/quay.example/team/demo:v1")
     with Dockerd(desk.sandbox) as docker:
         code, printed = docker.attempt("image", "pull", names[0])
         assert code != 0, printed
@@ -343,3 +347,20 @@ def test_public_mirror_is_for_anyone_and_the_rest_for_those_who_signed_in(
         # bert's namespace is the office's: nobody at the Hub can put an image in its place
         assert docker.attempt("image", "pull", "bert/own:v1")[0] != 0
         desk.connect("docker", "--undo")
+
+
+def test_who_is_signed_in_to_docker_hub_pulls_all_the_same(desk: Desk, world: World, tmp_path: Path) -> None:
+    """dockerd shows its mirrors what it has for Docker Hub."""
+    world.publish(tmp_path / "mirrored", "docker.io/library/barge:v1", pack({"etc/motd": b"barge\n"}))
+    path = desk.sandbox.root / "home" / "config.json"
+    before = path.read_text() if path.exists() else "{}"
+    hub = base64.b64encode(b"someone:at the hub").decode()
+    path.write_text(json.dumps({"auths": {"https://index.docker.io/v1/": {"auth": hub}}}))
+    with Dockerd(desk.sandbox) as docker:
+        desk.connect("docker", "--write")
+        docker.reload()
+
+        docker("image", "pull", "barge:v1")
+
+        desk.connect("docker", "--undo")
+    path.write_text(before)

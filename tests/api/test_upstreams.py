@@ -102,7 +102,7 @@ def test_secret_never_comes_out(
 
 
 @pytest.mark.parametrize("url", PRIVATE)
-def test_address_that_is_not_public_is_refused_b107(admin: Person, url: str) -> None:
+def test_b107_address_that_is_not_public_is_refused(admin: Person, url: str) -> None:
     reply = admin.ask("POST", "/upstreams", {"name": "lan", "url": url})
 
     assert reply.status == 400
@@ -121,12 +121,12 @@ def test_address_that_is_not_public_is_refused_b107(admin: Person, url: str) -> 
         "https://registry.example/?x",
     ],
 )
-def test_address_that_is_none_is_refused_b110(admin: Person, url: str) -> None:
+def test_b110_address_that_is_none_is_refused(admin: Person, url: str) -> None:
     for body in ({"url": url}, {"alternatives": [{"url": url}]}):
         assert admin.ask("POST", "/upstreams", {"name": "x.example", **body}).status == 400
 
 
-def test_stored_secret_goes_to_no_other_address_b114(admin: Person) -> None:
+def test_b114_stored_secret_goes_to_no_other_address(admin: Person) -> None:
     add(admin, username="me", password=SECRET)
     other = {"url": "https://evil.example"}
 

@@ -4,11 +4,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from moorage.cli.main import app
 from moorage.config import Settings
 from moorage.config_file import SettingsRefused, load
 from moorage.config_mirrors import AlternativeSettings, UpstreamSettings, read_bandwidth
-from moorage.mirrors.configuring import FileUnreadable, configured_upstreams
+from moorage.mirrors.configuring import UpstreamsUnusable, configured_upstreams
 from moorage.mirrors.upstreams import Address
 from moorage.setting import GIB
 
@@ -269,8 +271,30 @@ def test_secret_that_cannot_be_read_is_told_with_its_file(
         secret.write_bytes(content)
     settings = read(path, upstream(username='"me"', password_file=f'"{secret}"'))
 
-    with pytest.raises(FileUnreadable, match=r"registry\.example: password_file: .*secret: "):
+    with pytest.raises(UpstreamsUnusable, match=r"registry\.example: password_file: .*secret: "):
         configured_upstreams(settings.mirrors)
+
+
+@pytest.mark.parametrize("pin", ["library/redis:>=7 <<8", "library/redis:re:(", "library/redis:a b"])
+def test_pin_that_cannot_be_read_is_told(path: Path, pin: str) -> None:
+    settings = read(path, upstream(pins=f'["{pin}"]'))
+
+    with pytest.raises(UpstreamsUnusable, match=r"registry\.example: pins: 'library/redis:"):
+        configured_upstreams(settings.mirrors)
+
+
+def test_settings_with_upstreams_are_checked_and_shown(path: Path, tmp_path: Path) -> None:
+    path.write_text(ALL)
+    shown = CliRunner().invoke(app, ["config", "show", "--config", str(path)]).stdout
+    missing = tmp_path / "missing"
+    broken = tmp_path / "broken.toml"
+    broken.write_text(upstream(username='"me"', password_file=f'"{missing}"'))
+
+    checked = CliRunner().invoke(app, ["config", "check", "--config", str(broken)])
+
+    path.write_text(shown)
+    assert load(path, {}).mirrors == read(path, ALL).mirrors
+    assert (checked.exit_code, "missing: No such file" in checked.stderr) == (1, True)
 
 
 def test_cap_is_read_in_minutes_of_the_day() -> None:

@@ -80,7 +80,7 @@ def test_an_image_with_all_that_refers_to_it_goes_round_byte_for_byte(
     multi: Parts,
     tmp_path: Path,
 ) -> None:
-    """Layout, docker-registry, Moorage, Moorage with accounts and TLS, docker-registry again, layout."""
+    """Layout, docker-registry, Moorage, Moorage with accounts and TLS, and back another way."""
     sign_in("writer")
     trust = ("--ca", guarded.authority)
     repository = "team/round"
@@ -89,6 +89,7 @@ def test_an_image_with_all_that_refers_to_it_goes_round_byte_for_byte(
         f"{at(docker_registry)}/{repository}:1.0",
         f"{at(plain)}/{repository}:1.0",
         f"{guarded.server.address}/{repository}:1.0",
+        f"{at(plain)}/{repository}/again",
         f"{at(docker_registry)}/{repository}/again",
         f"oci:{tmp_path / 'back'}",
     ]
@@ -106,6 +107,7 @@ def test_an_image_with_all_that_refers_to_it_goes_round_byte_for_byte(
     for address, name, authority, headers in (
         (at(docker_registry), repository, None, None),
         (at(docker_registry), f"{repository}/again", None, None),
+        (at(plain), f"{repository}/again", None, None),
         (at(plain), repository, None, None),
         (guarded.server.address, repository, guarded.authority, basic_of("writer")),
     ):
@@ -249,7 +251,7 @@ def test_who_may_not_push_is_told_so(
     home.run("push", layout.folder, target, *trust).check()
     elsewhere = home.run("push", layout.folder, f"{guarded.server.address}/other/app:1.0", *trust).refusal
 
-    assert "sign in with moorage login" in anonymous
+    assert f"moorage login {guarded.server.address}" in anonymous
     assert "It was asked as reader, who may need to be granted it" in reader
     assert "It was asked as writer" in elsewhere
     assert PASSWORD not in anonymous + reader + elsewhere
@@ -271,8 +273,8 @@ def test_a_certificate_that_nobody_vouches_for_is_told_with_what_to_do(
     trusted = home.run("push", layout.folder, target).refusal
 
     assert "is not trusted" in refusal
-    assert "moorage trust" in refusal
-    assert "sign in with moorage login" in trusted
+    assert f"moorage trust {guarded.server.address}" in refusal
+    assert f"moorage login {guarded.server.address}" in trusted
     broken = home.folder / "broken.pem"
     broken.write_text("nothing")
     assert "holds no certificate" in home.run("push", layout.folder, target, "--ca", broken).refusal

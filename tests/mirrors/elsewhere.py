@@ -49,6 +49,8 @@ class Elsewhere:
     """What it waits for in the middle of a blob."""
     changed: dict[Digest, bytes] = field(default_factory=dict)
     """Blobs that it sends with other bytes than they have."""
+    only_in: dict[Digest, str] = field(default_factory=dict)
+    """Blobs that one repository of it has, and the others have not."""
 
     def push_image(self, repository: str, tag: str, *layers: bytes, **more: Any) -> Digest:
         """Put an image there; its digest."""
@@ -75,6 +77,10 @@ class Elsewhere:
         for reference in (tag, digest):
             self.manifests[repository, reference] = media_type, payload
         return digest
+
+    def has_blob(self, repository: str, digest: Digest) -> bool:
+        """Whether this repository of it serves a blob."""
+        return digest in self.blobs and self.only_in.get(digest, repository) == repository
 
     def count(self, method: str) -> int:
         """How often it was asked so."""
@@ -130,7 +136,7 @@ class Everywhere:
     ) -> int | None:
         """See `Registry`."""
         place = self._ask(at, "HEAD BLOB", digest)
-        if digest not in place.blobs:
+        if not place.has_blob(repository, digest):
             raise NotThere(f"it has no {digest}")
         return len(place.blobs[digest])
 
@@ -140,7 +146,7 @@ class Everywhere:
     ) -> AsyncIterator[BlobStream]:
         """See `Registry`."""
         place = self._ask(at, "BLOB", f"{digest}@{offset}")
-        if digest not in place.blobs:
+        if not place.has_blob(repository, digest):
             raise NotThere(f"it has no {digest}")
         content = place.changed.get(digest, place.blobs[digest])
         yield BlobStream(len(content), self._pieces(place, content, offset))

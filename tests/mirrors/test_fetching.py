@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -9,15 +10,16 @@ from moorage.clock import now_ms
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.errors import ManifestUnknown, UpstreamFailed, UpstreamUnreachable
 from moorage.mirrors import rows
-from moorage.mirrors.asking import Busy, Failed, Unreachable
+from moorage.mirrors.asking import Busy, Failed, Fetched, Unreachable
 from moorage.mirrors.fetching import ABSENT_S
+from moorage.mirrors.flights import AT_ONCE
 from moorage.mirrors.lines import FAILURES_MAX
 from moorage.mirrors.mirrors import Mirrors
 from moorage.oci.names import RepositoryName, Tag
 from moorage.registry.manifests.rows import find_by_tag
 from moorage.registry.tags.immutability_rows import insert_rule
 from tests.mirrors.conftest import HUB, Open
-from tests.mirrors.elsewhere import Elsewhere
+from tests.mirrors.elsewhere import Elsewhere, Everywhere
 from tests.registry.conftest import Clock
 
 pytestmark = pytest.mark.anyio
@@ -240,3 +242,59 @@ async def test_disconnected_upstream_is_not_asked(
     with pytest.raises(UpstreamUnreachable, match="disconnected"):
         await mirrors.manifests.bring(HUB, NGINX, "2")
     assert hub.asked == asked
+
+
+@pytest.mark.parametrize("back", [timedelta(minutes=5), timedelta(days=400)])
+async def test_tag_is_asked_about_when_the_clock_was_set_back(
+    mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, clock: Clock, back: timedelta
+) -> None:
+    hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    moved = hub.push_image("library/nginx", "1", b"other layer")
+    clock.leap(-back)
+    mirrors.manifests._fresh_until.clear()
+
+    assert await pull(mirrors, db) == (moved, None)
+    await pull(mirrors, db)
+    assert hub.count("HEAD") == 1
+
+
+async def test_line_that_opened_is_tried_when_the_clock_was_set_back(
+    mirrors: Mirrors, hub: Elsewhere, clock: Clock
+) -> None:
+    hub.failure = Unreachable("no route")
+    with pytest.raises(UpstreamUnreachable):
+        await mirrors.manifests.bring(HUB, NGINX, "1")
+    hub.failure = None
+    clock.leap(-timedelta(minutes=30))
+
+    await mirrors._lines.try_due((HUB,))
+
+    assert mirrors._lines.is_usable(HUB)
+
+
+async def test_many_who_ask_for_made_up_tags_do_not_ask_the_upstream_all_at_once(
+    mirrors: Mirrors, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, most = 0, 0
+    get = Everywhere.get_manifest
+
+    async def count(*arguments: Any) -> Fetched:
+        nonlocal asked, most
+        asked += 1
+        most = max(most, asked)
+        try:
+            return await get(*arguments)
+        finally:
+            asked -= 1
+
+    monkeypatch.setattr(Everywhere, "get_manifest", count)
+
+    got = await asyncio.gather(
+        *(mirrors.manifests.bring(HUB, NGINX, f"made-up-{number}") for number in range(5 * AT_ONCE)),
+        return_exceptions=True,
+    )
+
+    assert {type(each) for each in got} == {ManifestUnknown}
+    assert most == AT_ONCE
+    assert hub.count("GET") == 5 * AT_ONCE

@@ -187,6 +187,7 @@ async def test_name_is_taken_once(managed: ManagedUpstreams, name: str) -> None:
         (said(URL, budget_bytes=0), "budget_bytes"),
         (said(URL, bandwidth=("always 1",)), "bandwidth"),
         (said(URL, pins=("a b",)), "pins"),
+        (said(URL, pins=("library/redis:>=7 <<8",)), "pins"),
     ],
     ids=str,
 )

@@ -25,6 +25,9 @@ ACCEPT = ", ".join((*IMAGES, *INDEXES))
 WITHIN_S = 10.0
 """No client waits longer for the first of an answer, whatever the upstream does."""
 
+_REST_WITHIN_S = 60.0
+"""Who has a part of a blob waits for the upstream to come back, but not for ever."""
+
 
 @dataclass(frozen=True)
 class Pulled:
@@ -118,7 +121,9 @@ def ask(port: int, method: str, target: str) -> Pulled:
     status, headers, body, is_whole = 0, {}, b"", False
     try:
         connection.request(method, target, headers={"Accept": ACCEPT})
+        opened = connection.sock
         response = connection.getresponse()
+        opened.settimeout(_REST_WITHIN_S)
         status, headers = response.status, {name.lower(): value for name, value in response.getheaders()}
         body = response.read()
         is_whole = True

@@ -205,6 +205,8 @@ class Proxy:
             fault = self._choose(request)
             self.requests.append(request)
         self._wait(client, fault.delay_s, is_for_ever=fault.is_unanswered)
+        if fault.is_hung_up:
+            return False
         if fault.status is not None:
             answer = refusal(fault.status, fault.retry_after)
         else:

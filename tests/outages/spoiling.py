@@ -16,6 +16,8 @@ class Fault:
     """Before the request goes on."""
     is_unanswered: bool = False
     """It gets nowhere, and the connection stays."""
+    is_hung_up: bool = False
+    """The connection ends before an answer begins."""
     status: int | None = None
     """It is answered so without asking."""
     retry_after: str | None = None

@@ -1,5 +1,6 @@
 """The breaker, the alternatives and the switch: who is asked, who is not, and what they may say."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ MIB = 1 << 20
 DUE_S = 30
 """A line that is open is tried again within this."""
 
+KNOWN_S = 1.2
+"""The other worker knows within a second."""
+
 
 def state_of(mirror: Mirror, proxy: Proxy) -> str:
     rows = mirror.rows("SELECT state FROM upstream_line WHERE upstream = ? AND address = ?", NAME, proxy.url)
@@ -35,6 +39,7 @@ def test_open_line_is_not_asked_by_clients_and_closes_when_the_upstream_is_back(
     wait_until(lambda: state_of(mirror, mirror.proxy) == "open")
     opened = mirror.server.wait_for_event("upstream_line_opened")
     assert (opened["upstream"], opened["address"]) == (NAME, mirror.proxy.url)
+    time.sleep(KNOWN_S)
     mirror.proxy.forget()
 
     for _ in range(20):
@@ -58,6 +63,7 @@ def test_open_line_whose_trial_fails_stays_open_and_nobody_waits_for_the_trial(m
     mirror.proxy.drop_packets()
     mirror.get("manifests/1")
     wait_until(lambda: state_of(mirror, mirror.proxy) == "open")
+    time.sleep(KNOWN_S)
 
     ((before,),) = mirror.rows("SELECT retry_at FROM upstream_line")
     slowest = 0.0
@@ -91,7 +97,9 @@ def test_quota_that_the_upstream_tells_is_known(mirror: Mirror) -> None:
 
 def switch(mirror: Mirror, word: str) -> None:
     """What the operator says on the mirror's folder."""
-    moorage("upstream", word, NAME, "--data", mirror.server.data_dir).check()
+    settings = mirror.server.data_dir.with_name("moorage.toml")
+    place = "--data", mirror.server.data_dir, "--config", settings
+    moorage("upstream", word, NAME, *place).check()
 
 
 def test_disconnected_upstream_is_not_asked_until_it_is_connected_again(mirror: Mirror) -> None:
@@ -270,6 +278,21 @@ def test_wrong_blob_of_an_alternative_is_not_cached_and_the_upstream_is_not_blam
     pair.mirror.check_nothing_kept(digest)
     pair.other_proxy.mend()
     pair.mirror.proxy.mend()
-    wait_until(lambda: pair.mirror.get(f"blobs/{digest}").is_whole, seconds=DUE_S)
     wait_until(lambda: pair.mirror.get(f"blobs/{digest}").status == 200, seconds=DUE_S)
     pair.mirror.check_blob(image, digest)
+
+
+def test_what_an_alternative_lacks_is_not_said_to_be_absent_while_the_upstream_cannot_be_asked(
+    pair: Pair,
+) -> None:
+    pair.mirror.pull(pair.push("1"))
+    absent = push_image(pair.mirror.upstream, "2", [MIB])
+    pair.mirror.proxy.refuse()
+
+    for _ in range(3):
+        for rest in (f"manifests/{absent.tag}", f"manifests/{absent.digest}", f"blobs/{absent.layers[0]}"):
+            assert pair.mirror.get(rest).status in {502, 504}
+
+    pair.mirror.proxy.mend()
+    wait_until(lambda: pair.mirror.get("manifests/2").status == 200, seconds=DUE_S)
+    pair.mirror.pull(absent)

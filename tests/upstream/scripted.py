@@ -15,6 +15,8 @@ from moorage.certificates import authority
 from moorage.certificates.names import Names
 
 IDLE_SECONDS = 30
+NAME = "registry.test"
+"""One that resolves to nothing, and stands in the certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Tls:
     @classmethod
     def make(cls, folder: Path) -> Self:
         """New ones."""
-        names, now = Names.of(["localhost", "127.0.0.1"]), datetime.now(UTC)
+        names, now = Names.of(["localhost", "127.0.0.1", NAME]), datetime.now(UTC)
         own = authority.read(authority.make(names, "test", now))
         path = folder / "server.pem"
         path.write_bytes(own.issue(names, now))

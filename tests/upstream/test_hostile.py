@@ -10,6 +10,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -449,11 +450,8 @@ async def test_head_that_does_not_come_in_time_fails(client: HttpRegistry, serve
             yield reply(200, MANIFEST, TYPED)
 
     server = serve(answer)
-    began = time.monotonic()
-    with pytest.raises(Failed, match=r"did not answer within 0\.9 s"):
+    with pytest.raises(Unreachable, match=r"did not answer within 0\.9 s"):
         await client.get_manifest(Address(server.url), REPOSITORY, "v1", 1000, 0.9)
-
-    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize(
@@ -603,3 +601,27 @@ async def test_client_that_leaves_ends_the_connection(client: HttpRegistry, serv
             break
 
     await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_authority_of_a_registry_counts_in_place_of_the_systems(
+    client: HttpRegistry, serve: Serve, tls: Tls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Tls.make(tmp_path / "other")
+    (tmp_path / "system.pem").write_text(tls.root)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    away = serve(lambda _: reply(200, MANIFEST, TYPED), tls=tls)
+    home = serve(lambda _: reply(307, b"", {"Location": f"{away.url}/"}), tls=other)
+
+    assert await get_manifest(client, known_to(away.url)) == MANIFEST
+    with pytest.raises(Unreachable, match="certificate"):
+        await get_manifest(client, known_to(away.url, other.root))
+    # where it leads to is another's, and the system knows whose
+    assert await get_manifest(client, known_to(home.url, other.root)) == MANIFEST
+
+
+async def test_authority_that_cannot_be_read_is_told_of(client: HttpRegistry, serve: Serve, tls: Tls) -> None:
+    server = serve(lambda _: reply(200, MANIFEST, TYPED), tls=tls)
+
+    with pytest.raises(Unreachable, match="cannot be read"):
+        await get_manifest(client, known_to(server.url, "-----BEGIN CERTIFICATE-----\nx\n"))

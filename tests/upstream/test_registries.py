@@ -1,6 +1,8 @@
 """The client against real registries: Debian's docker-registry, open, with passwords and with tokens, and
 Moorage itself with accounts and TLS. All that is pushed comes back as it was."""
 
+import asyncio
+import base64
 import json
 import os
 import secrets
@@ -9,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import bcrypt
 import pytest
@@ -305,3 +308,27 @@ async def test_certificate_of_nobody_we_trust_is_refused(client: HttpRegistry, u
 
     with pytest.raises(Unreachable, match="certificate"):
         await client.ping(Address(upstream.at.url, NAME, PASSWORD), WITHIN_S)
+
+
+async def test_identity_token_is_taken_in_place_of_the_password(
+    client: HttpRegistry, pusher: HttpPusher, upstream: Upstream, repository: RepositoryName
+) -> None:
+    if upstream.kind != "moorage":
+        pytest.skip("this one gives none")
+    await push_image(pusher, upstream.at, repository)
+    token = await asyncio.to_thread(ask_for_identity_token, upstream.at)
+    at = Address(upstream.at.url, "<token>", token, upstream.at.authority)
+
+    assert (await client.get_manifest(at, repository, "v1", 10_000, WITHIN_S)).payload == make_manifest()
+    with pytest.raises(NotAllowed):
+        await client.ping(Address(at.url, "<token>", f"{token}x", at.authority), WITHIN_S)
+
+
+def ask_for_identity_token(at: Address) -> str:
+    """As `docker login` does."""
+    pair = base64.b64encode(f"{at.username}:{at.password}".encode()).decode()
+    url = f"{at.url}/token?service=moorage&offline_token=true&client_id=test"
+    request = Request(url, headers={"Authorization": f"Basic {pair}"})
+    with urlopen(request, context=ssl.create_default_context(cadata=at.authority)) as answer:
+        token: str = json.load(answer)["refresh_token"]
+        return token

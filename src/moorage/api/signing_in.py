@@ -77,10 +77,11 @@ async def _get(services: Services, request: Request) -> Reply:
     authorization = request.headers.get(b"authorization", b"").decode("latin-1")
     if authorization[:6].lower() == "bearer":
         raise CredentialsInvalid(reason="want Basic")
+    address = services.gate.address(request)
+    if authorization and await _is_for_anyone(services, address, fields):
+        return await _give(services, Caller("none", address), fields)
     caller = await services.callers.identify(
-        authorization,
-        services.gate.address(request),
-        may_use_password=services.gate.may_use_password(request),
+        authorization, address, may_use_password=services.gate.may_use_password(request)
     )
     may_keep = dict(fields).get("offline_token") == "true"
     return await _give(services, caller, fields, may_keep=may_keep)
@@ -93,6 +94,8 @@ async def _post(services: Services, request: Request) -> Reply:
     form = dict(fields)
     address = services.gate.address(request)
     match form.get("grant_type"):
+        case "password" | "refresh_token" if await _is_for_anyone(services, address, fields):
+            return await _give(services, Caller("none", address), fields)
         case "password":
             caller = await services.callers.sign_in(
                 form.get("username", ""),
@@ -110,6 +113,28 @@ async def _post(services: Services, request: Request) -> Reply:
             return await _exchange(services, form, address)
         case _:
             raise ServiceInvalid(reason="want grant_type=password, refresh_token or a token exchange")
+
+
+async def _is_for_anyone(services: Services, address: str, fields: Fields) -> bool:
+    """Whether all that is asked for is to pull by the bare names of a mirror that is everyone's.
+
+    Credentials are not looked at then: dockerd shows its mirrors those that it has for Docker Hub, which are
+    nobody's here, and would go past a mirror that refused them.
+    """
+    asked = parse_scopes(value for key, value in fields if key == "scope")
+    anyone = Caller("none", address)
+    for each in asked:
+        if each.name is None or set(each.actions) != {"pull"} or not is_repository_name(each.name):
+            return False
+        try:
+            placed = await services.mirrors.upstreams.place(each.name, None)
+        except NameUnknown:
+            return False
+        if placed.upstream is None or placed.name == each.name:
+            return False
+        if not await services.gate.may(anyone, placed.name, "pull"):
+            return False
+    return bool(asked)
 
 
 async def _exchange(services: Services, form: dict[str, str], address: str) -> Reply:

@@ -20,7 +20,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")
 @app.command()
 def check(config: ConfigOption = None) -> None:
     """Say whether the settings can be used; exit 1 and every problem if not."""
-    load_or_exit(config)
+    from moorage.mirrors.configuring import UpstreamsUnusable, configured_upstreams
+
+    settings = load_or_exit(config)
+    try:
+        # their secrets stand in files of their own
+        configured_upstreams(settings.mirrors)
+    except UpstreamsUnusable as error:
+        typer.echo(f"moorage: {error}", err=True)
+        raise typer.Exit(1) from error
     typer.echo("The settings are good.")
 
 

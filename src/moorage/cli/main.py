@@ -21,6 +21,7 @@ from moorage.cli.manage import (
     jobs,
     keys,
     namespaces,
+    rehearsing,
     repositories,
     retention,
     store,
@@ -57,6 +58,8 @@ app.add_typer(repositories.app, name="repository")
 app.add_typer(tags.app, name="tags")
 app.add_typer(immutable.app, name="immutable")
 app.add_typer(retention.app, name="retention")
+upstreams.app.command()(rehearsing.prefetch)
+upstreams.app.command()(rehearsing.rehearse)
 app.add_typer(upstreams.app, name="upstream")
 app.command()(upstream_status.savings)
 app.add_typer(grants.app, name="grant")

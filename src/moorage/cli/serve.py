@@ -2,12 +2,13 @@
 
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moorage.certificates.choice import uses_tls
-from moorage.cli.settings import ConfigOption, DataOption, ListenOption, WorkersOption, load_or_exit
+from moorage.cli.settings import ConfigOption, DataOption, ListenOption, WorkersOption, load_or_exit, remember
 from moorage.config import Settings
 
 if TYPE_CHECKING:
@@ -43,17 +44,24 @@ def serve(
         workers,
         insecure_http=insecure_http or None,
         insecure_passwords=insecure_passwords or None,
+        is_serving=True,
     )
     # the server's parts take a fifth of a second to import; a bad setting should not wait for them
     from moorage.app import StartRefused
     from moorage.serving import serve as run
 
     try:
-        code = run(settings, lambda started: _greet(settings, started))
+        code = run(settings, lambda started: _begin(settings, config, started))
     except StartRefused as refusal:
         typer.echo(f"moorage: {refusal}", err=True)
         raise typer.Exit(1) from refusal
     raise typer.Exit(code)
+
+
+def _begin(settings: Settings, config: Path | None, started: "Started") -> None:
+    """What is done once, when the registry can be reached."""
+    remember(settings, config)
+    _greet(settings, started)
 
 
 def _greet(settings: Settings, started: "Started") -> None:

@@ -17,7 +17,7 @@ import structlog
 from moorage.database import Database
 from moorage.errors import ManifestInvalid, ManifestUnknown, RegistryError
 from moorage.mirrors import along_rows as rows
-from moorage.mirrors.asking import NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
+from moorage.mirrors.asking import Failed, NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
 from moorage.mirrors.fetching import ASK_AGAIN_S, Manifests
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
@@ -184,7 +184,9 @@ class Companions:
         except (NotThere, NotAllowed):
             return False
         except UpstreamFailure as failure:
-            await self._lines.failed(upstream, address, failure)
+            # what no client has asked for shall not open the line to it, but where no one answers at all
+            if not isinstance(failure, Failed):
+                await self._lines.failed(upstream, address, failure)
             raise
         return True
 

@@ -115,7 +115,7 @@ class NotAllowed(UpstreamFailure):
 
 
 class Unreachable(UpstreamFailure):
-    """No connection: the name does not resolve, no one answers, TLS fails, the address is not allowed."""
+    """Not heard of: its name does not resolve, no answer in time, TLS fails, its address is not allowed."""
 
 
 class Busy(UpstreamFailure):
@@ -127,4 +127,8 @@ class Busy(UpstreamFailure):
 
 
 class Failed(UpstreamFailure):
-    """It failed: 5xx, no answer in time, cut, too large, bytes that do not match, nothing of a registry's."""
+    """It failed: 5xx, cut, too large, bytes that do not match, nothing of a registry's."""
+
+
+class Contradicted(Failed):
+    """It says of something else than what points at it: whoever made that is to blame, not the line."""

@@ -47,11 +47,13 @@ class Brought:
     failed: int = 0
     failures: list[Failure] = field(default_factory=list)
 
-    def fail(self, image: str, reason: object) -> None:
-        """Count what could not be had."""
+    def fail(self, image: str, refusal: RegistryError, part: str = "") -> None:
+        """Count what could not be had: an image, or a part of it."""
         self.failed += 1
         if len(self.failures) < FAILURES_MAX:
-            self.failures.append(Failure(image, str(reason)[:500]))
+            # the upstream's own words, where there are any
+            reason = str(refusal.detail.get("reason") or refusal)
+            self.failures.append(Failure(image, f"{part}: {reason}"[:500] if part else reason[:500]))
 
 
 class Images:
@@ -154,7 +156,7 @@ class Images:
                 try:
                     blob = await self._fills.finish(upstream, repository, Digest(each.digest))
                 except RegistryError as refusal:
-                    brought.fail(name, f"{each.digest}: {refusal}")
+                    brought.fail(name, refusal, each.digest)
                 else:
                     brought.blobs += 1
                     brought.bytes += blob.size

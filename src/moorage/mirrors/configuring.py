@@ -9,14 +9,14 @@ from moorage.mirrors.pinning import read_pin
 from moorage.mirrors.upstreams import Address, AlternativesMay, Upstream
 
 
-class FileUnreadable(ValueError):
+class UpstreamsUnusable(ValueError):
     """A file that the settings name, or a pin, cannot be used; the sentence says which and why."""
 
 
 def configured_upstreams(settings: MirrorSettings) -> tuple[Upstream, ...]:
     """Those that stand in the settings. Reads files: at the start.
 
-    Raises FileUnreadable.
+    Raises UpstreamsUnusable.
     """
     return tuple(_upstream(each) for each in settings.upstreams)
 
@@ -43,7 +43,7 @@ def _upstream(stated: UpstreamSettings) -> Upstream:
         try:
             read_pin(upstream, pin)
         except FieldInvalid as refusal:
-            raise FileUnreadable(f"{where}: pins: {pin!r}: {refusal.detail.get('reason')}") from refusal
+            raise UpstreamsUnusable(f"{where}: pins: {pin!r}: {refusal.detail.get('reason')}") from refusal
     return upstream
 
 
@@ -57,15 +57,15 @@ def _address(where: str, url: str, stated: UpstreamSettings | AlternativeSetting
 
 
 def _read(where: str, key: str, path: Path | None) -> str:
-    """Raises FileUnreadable."""
+    """Raises UpstreamsUnusable."""
     if path is None:
         return ""
     try:
         text = path.read_text("utf-8").strip()
     except OSError as error:
-        raise FileUnreadable(f"{where}: {key}: {path}: {error.strerror}") from error
+        raise UpstreamsUnusable(f"{where}: {key}: {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise FileUnreadable(f"{where}: {key}: {path}: no text") from error
+        raise UpstreamsUnusable(f"{where}: {key}: {path}: no text") from error
     if not text:
-        raise FileUnreadable(f"{where}: {key}: {path}: nothing in it")
+        raise UpstreamsUnusable(f"{where}: {key}: {path}: nothing in it")
     return text

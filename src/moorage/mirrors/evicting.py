@@ -35,7 +35,7 @@ IN_USE_MS: Final = 10 * 60_000
 
 _LOOSE_MS: Final = 3_600_000
 _PULLS_KEPT_MS: Final = 400 * 86_400_000
-_AT_ONCE: Final = 200
+_AT_ONCE: Final = 1000
 _TAGS_AT_ONCE: Final = 500
 _BY: Final = Actor("budget")
 

@@ -32,6 +32,7 @@ from moorage.mirrors.asking import (
     Unreachable,
     UpstreamFailure,
 )
+from moorage.mirrors.flights import Flights
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.rows import MirroredTag
@@ -43,13 +44,15 @@ from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor
 from moorage.registry.manifests.pushing import mirror_manifest
 from moorage.registry.manifests.rows import find_by_digest
-from moorage.registry.repositories.rows import ensure_repository
 
 ASK_AGAIN_S: Final = 2.5
 """How long a client waits to hear whether a tag that is here has moved."""
 
 FETCH_S: Final = 8.0
 """How long a client waits for a manifest that is not here, from whichever address."""
+
+SLOT_S: Final = 1.5
+"""How long it waits before that while very much is asked for."""
 
 ABSENT_S: Final = 30.0
 """How long an upstream's word that it has no such manifest is believed."""
@@ -86,8 +89,12 @@ class Manifests:
         self._manifest_max_bytes = manifest_max_bytes
         self._fresh_until: dict[tuple[RepositoryName, str], int] = {}
         self._absent: dict[tuple[RepositoryName, str], tuple[float, str]] = {}
-        self._flights: dict[tuple[RepositoryName, str], asyncio.Task[None]] = {}
+        self._flights = Flights()
         self.on_seen: Seen = lambda *_: None
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._flights.close()
 
     def is_fresh(self, repository: RepositoryName, reference: str) -> bool:
         """Whether this need not be asked about, as far as this process knows without a look."""
@@ -126,7 +133,7 @@ class Manifests:
             return None
         try:
             await asyncio.shield(
-                self._once((repository, tag), self._ask_again(upstream, repository, tag, known))
+                self._flights.once((repository, tag), self._ask_again(upstream, repository, tag, known))
             )
         except (UpstreamFailure, RegistryError) as failure:
             log.info(
@@ -201,7 +208,7 @@ class Manifests:
         try:
             # whoever leaves while it comes does not end it for the others
             await asyncio.shield(
-                self._once((repository, reference), self._bring(upstream, repository, reference))
+                self._flights.once((repository, reference), self._bring(upstream, repository, reference))
             )
         except NotThere as failure:
             self._note_absent(repository, reference, str(failure))
@@ -222,35 +229,20 @@ class Manifests:
             self._absent.clear()
         self._absent[repository, reference] = (time.monotonic() + ABSENT_S, reason)
 
-    def _once(self, key: tuple[RepositoryName, str], work: "Awaitable[None]") -> "asyncio.Task[None]":
-        """The task that does this: of several who want the same, the first has begun it."""
-        flight = self._flights.get(key)
-        if flight is not None:
-            close = getattr(work, "close", None)
-            if close is not None:
-                close()
-            return flight
-
-        async def fly() -> None:
-            try:
-                await work
-            finally:
-                self._flights.pop(key, None)
-
-        flight = asyncio.ensure_future(fly())
-        # an end that no one waits for any more has been logged
-        flight.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._flights[key] = flight
-        return flight
-
     async def _bring(self, upstream: Upstream, repository: RepositoryName, reference: str) -> None:
         if self._upstreams.is_disconnected(upstream):
             raise Unreachable("it was disconnected by an operator")
-        addresses = self._lines.usable(upstream)
+        addresses = await self._lines.find_usable(upstream)
         if not addresses:
             raise Unreachable(self._lines.describe(upstream))
         tag = None if is_digest(reference) else Tag(reference)
-        await self._fetch(upstream, addresses, repository, reference, tag)
+        if tag is not None:
+            known = await rows.find_tag(self._db, repository, tag)
+            if known is not None and known.digest and 0 <= now_ms() - known.checked_at < _CLAIM_MS:
+                # it came between the look that missed it and this one
+                return
+        async with self._flights.slot(SLOT_S):
+            await self._fetch(upstream, addresses, repository, reference, tag)
 
     async def _fetch(
         self,
@@ -342,8 +334,7 @@ class Manifests:
         by = Actor(f"upstream {upstream.name}" if is_own else f"alternative {address.url}", "upstream")
 
         def work(tx: Transaction) -> None:
-            repository_id = ensure_repository(tx, repository)
-            rows.mark_mirrored(tx, repository_id, upstream.name)
+            repository_id = rows.ensure_mirrored(tx, repository, upstream.name)
             mirror_manifest(tx, repository_id, repository, manifest, fetched.payload, fetched.digest, by, tag)
             if tag is not None:
                 rows.note_checked(tx, repository, tag)

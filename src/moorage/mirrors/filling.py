@@ -7,15 +7,13 @@ says and is kept. Whoever sees the file held by no one and unfinished goes on fr
 """
 
 import asyncio
-import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Container
 from concurrent.futures import Executor
 from typing import Final
 
 import structlog
 
-from moorage.database import Database
+from moorage.database import Database, Transaction
 from moorage.errors import (
     BlobUnknown,
     DigestInvalid,
@@ -26,6 +24,8 @@ from moorage.errors import (
 )
 from moorage.mirrors import rows
 from moorage.mirrors.asking import (
+    Busy,
+    Contradicted,
     Failed,
     NotAllowed,
     NotThere,
@@ -34,7 +34,9 @@ from moorage.mirrors.asking import (
     UpstreamFailure,
 )
 from moorage.mirrors.fetching import refusal_of
+from moorage.mirrors.fill import Fill, read
 from moorage.mirrors.lines import Lines
+from moorage.mirrors.looking import Looks
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.saving import Savings
 from moorage.mirrors.throttling import Throttle
@@ -46,6 +48,7 @@ from moorage.oci.ranges import ByteRange
 from moorage.registry.blobs.linking import mount_blob
 from moorage.registry.blobs.rows import Blob, find_blob
 from moorage.registry.blobs.store import BlobFile, BlobStore, Piece
+from moorage.registry.uploads.hashing import SHA512_INLINE_MAX_BYTES
 from moorage.registry.uploads.rows import find_repository_of
 from moorage.registry.uploads.uploading import Chunk, Uploads
 from moorage.threads import in_thread
@@ -55,66 +58,15 @@ BEGIN_S: Final = 8.0
 
 _LOOK_EVERY_S: Final = 0.005
 _LOOK_AGAIN_S: Final = 0.25
-_PIECE_BYTES: Final = 1024 * 1024
 _WAITS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between attempts to go on with a blob that was cut; so many in a row that bring nothing end it."""
 
 _TURNS_MAX: Final = 3
-_NAMESPACE: Final = uuid.UUID("6d6f6f72-6167-6500-0000-6d6972726f72")
+_AT_ONCE: Final = 128
+"""Blobs that come at once; the other half of the connections is for questions, or a line would seem cut."""
+
 
 log = structlog.get_logger()
-
-
-class Fill:
-    """A blob on its way in, as one process sees it: in `available` bytes of its upload's file."""
-
-    def __init__(
-        self, upstream: Upstream, repository: RepositoryName, digest: Digest, size: int | None
-    ) -> None:
-        self.upstream = upstream
-        self.repository = repository
-        self.digest = digest
-        self.size = size
-        """In bytes; None until the upstream says."""
-        self.upload_id = str(uuid.uuid5(_NAMESPACE, f"{upstream.name} {digest}"))
-        self.began_ns = time.time_ns()
-        self.is_ours = False
-        """Whether this process writes the file: what is in it from before counts, or was cut off."""
-        self.available = 0
-        self.blob: Blob | None = None
-        self.failure: UpstreamFailure | RegistryError | None = None
-        self._changed = asyncio.Event()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more comes."""
-        return self.blob is not None or self.failure is not None
-
-    def note_grown(self, size: int, changed_ns: int) -> None:
-        """The file has so many bytes since then.
-
-        Another process may have been given the file a moment ago, with bytes that a crash left in it and
-        that it is about to cut off: nothing counts before it has been seen to write.
-        """
-        if not self.has_ended and size != self.available and (self.is_ours or changed_ns > self.began_ns):
-            self.available = size
-            self._wake()
-
-    def end(self, blob: Blob | None, failure: UpstreamFailure | RegistryError | None) -> None:
-        """It is kept, or has failed."""
-        self.blob, self.failure = blob, failure
-        if blob is not None:
-            self.size = self.available = blob.size
-        self._wake()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def change(self) -> None:
-        """Wait until there is more, or an end."""
-        if not self.has_ended:
-            await self._changed.wait()
 
 
 class Fills:
@@ -143,6 +95,8 @@ class Fills:
         self._savings = savings
         self._lease_ms = lease_ms
         self._throttle = throttle
+        self.looks = Looks(registry, upstreams, lines)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
         self._fills: dict[tuple[str, Digest], tuple[Fill, asyncio.Task[None]]] = {}
 
     async def close(self) -> None:
@@ -157,6 +111,9 @@ class Fills:
 
         Raises BlobUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504), and what an upload raises.
         """
+        if not await rows.find_users(self._db, repository, digest):
+            # what another repository of the upstream has may be a secret
+            await self.looks.head(upstream, repository, digest)
         kept = await self._link_kept(upstream, repository, digest)
         if kept is not None:
             return kept
@@ -187,17 +144,19 @@ class Fills:
 
     def _refusal(self, fill: Fill) -> RegistryError:
         match fill.failure:
-            case NotThere() | NotAllowed():
-                return BlobUnknown(digest=fill.digest, reason=f"{fill.upstream.name}: {fill.failure}")
             case UpstreamFailure():
-                state = self._lines.describe(fill.upstream)
-                return refusal_of(fill.upstream, fill.failure, state)
+                return self._refusal_of(fill, fill.failure)
             case RegistryError():
                 return fill.failure
         return BlobUnknown(digest=fill.digest)
 
+    def _refusal_of(self, fill: Fill, failure: UpstreamFailure) -> RegistryError:
+        if isinstance(failure, NotThere | NotAllowed):
+            return BlobUnknown(digest=fill.digest, reason=f"{fill.upstream.name}: {failure}")
+        return refusal_of(fill.upstream, failure, self._lines.describe(fill.upstream))
+
     async def _link_kept(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob | None:
-        """A blob that another mirrored repository of the upstream holds, or one that anyone's may hold.
+        """A blob that another mirrored repository of the upstream holds: this one has it too.
 
         What a local repository holds may be a secret: it is fetched like any other, and kept once.
         """
@@ -259,9 +218,12 @@ class Fills:
                 digest=fill.digest,
                 reason=str(failure)[:300],
             )
-        except BaseException:
+        except asyncio.CancelledError:
             fill.end(None, Failed("the registry is stopping"))
             raise
+        except Exception:
+            log.exception("mirror_blob_failed_oddly", upstream=fill.upstream.name, digest=fill.digest)
+            fill.end(None, Failed("it could not be kept: see the log"))
         else:
             fill.end(blob, None)
             log.info(
@@ -278,7 +240,7 @@ class Fills:
     async def _watch(self, fill: Fill) -> None:
         """Look how far the file has grown, whoever writes it."""
         while True:
-            fill.note_grown(*self._store.upload_state(fill.upload_id))
+            fill.note_state(self._store.upload_state(fill.upload_id))
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _bring(self, fill: Fill) -> Blob:
@@ -324,65 +286,89 @@ class Fills:
                 file = await in_thread(self._threads, self._store.open_upload, fill.upload_id)
             except UploadBusy:
                 continue
-            file.close()
-            blob = await self._find_kept(fill)
-            if await find_repository_of(self._db, fill.upload_id) is None:
-                # it ended just before: opening made the file anew
-                await in_thread(self._threads, self._store.discard_upload, fill.upload_id)
+            try:
+                blob = await self._find_kept(fill)
+                if await find_repository_of(self._db, fill.upload_id) is None:
+                    # it ended just before: opening made the file anew, which nobody else may have yet
+                    await in_thread(self._threads, self._store.discard_upload, fill.upload_id)
+            finally:
+                file.close()
             return blob
 
     async def _fetch(self, fill: Fill, received: int) -> Blob:
         """Be the one who fetches it, from `received` bytes on. Raises UploadBusy where another is."""
         if self._upstreams.is_disconnected(fill.upstream):
             raise Unreachable("it was disconnected by an operator")
-        left = None if fill.size is None else fill.size - received
+        left = None if fill.size is None or fill.size > SHA512_INLINE_MAX_BYTES else fill.size - received
         chunk = Chunk(self._pieces(fill, received), left, is_followed=True)
-        return await self._uploads.finish(fill.repository, fill.upload_id, chunk, fill.digest)
+
+        def ensure(tx: Transaction, name: RepositoryName) -> int:
+            # it may have been deleted since: what makes it anew makes no local one
+            return rows.ensure_mirrored(tx, name, fill.upstream.name)
+
+        return await self._uploads.finish(fill.repository, fill.upload_id, chunk, fill.digest, ensure)
 
     async def _pieces(self, fill: Fill, offset: int) -> AsyncIterator[bytes]:
         """The blob from an offset on, from whichever address gives it; gone on with where it was cut.
 
         Raises UpstreamFailure.
         """
-        fill.is_ours = True
         began_at, waits = offset, iter(_WAITS_S)
+        busy: set[Address] = set()
         while True:
             before = offset
             failure: UpstreamFailure | None = None
-            for address in self._lines.usable(fill.upstream):
+            for address in await self._list_askable(fill, busy):
                 try:
                     async for piece in self._stream(fill, address, offset):
                         offset += len(piece)
                         yield piece
                 except UpstreamFailure as error:
-                    await self._lines.failed(fill.upstream, address, error)
-                    # the upstream's own word counts most
-                    failure = failure or error
+                    if not isinstance(error, Contradicted):
+                        await self._lines.failed(fill.upstream, address, error)
+                    if isinstance(error, Busy):
+                        busy.add(address)
+                    # the upstream's own word counts most, and what an alternative lacks it may have
+                    is_word = address == fill.upstream.address or not isinstance(error, NotThere | NotAllowed)
+                    failure = failure or (error if is_word else None)
                     continue
                 self._savings.count(fill.upstream.name, "fetched_bytes", offset - began_at)
                 return
             if offset > before:
                 waits = iter(_WAITS_S)
-            wait_s = next(waits, None) if offset else None
+            # who was given a part waits for the rest; who was given nothing is told at once
+            wait_s = next(waits, None) if offset > began_at or fill.available else None
             if wait_s is None:
                 raise failure or Unreachable(self._lines.describe(fill.upstream))
             await asyncio.sleep(wait_s)
-            # a line that has opened meanwhile is asked all the same: someone waits for the rest
-            await self._lines.try_due((fill.upstream,))
+
+    async def _list_askable(self, fill: Fill, busy: Container[Address]) -> list[Address]:
+        """Which addresses may be asked; those of open lines too when someone waits for the rest of a blob."""
+        usable = await self._lines.find_usable(fill.upstream)
+        if usable or not fill.available or self._upstreams.is_disconnected(fill.upstream):
+            return usable
+        return [each for each in fill.upstream.addresses if each not in busy]
 
     async def _stream(self, fill: Fill, address: Address, offset: int) -> AsyncIterator[bytes]:
         """The rest of the blob from one address. Raises UpstreamFailure."""
         if fill.size is not None and offset == fill.size:
+            fill.is_ours = True
             return
         upstream = fill.upstream
         remote = upstream.remote_of(fill.repository)
-        async with self._registry.open_blob(address, remote, fill.digest, offset, BEGIN_S) as stream:
+        asked = self._registry.open_blob(address, remote, fill.digest, offset, BEGIN_S)
+        async with self._slots, asked as stream:
             if fill.size is None:
                 if stream.size is None:
                     raise Failed(f"it does not say how large {fill.digest} is")
                 fill.size = stream.size
             if stream.size is not None and stream.size != fill.size:
-                raise Failed(f"it says that {fill.digest} has {stream.size} bytes, not {fill.size}")
+                if fill.available:
+                    raise Contradicted(f"it says that {fill.digest} has {stream.size} bytes, not {fill.size}")
+                # what a manifest says of a size anyone may have written
+                fill.size = stream.size
+            # not before: what a crash has left is no answer while the rest cannot be had
+            fill.is_ours = True
             await self._lines.succeeded(upstream, address)
             await self._upstreams.claim(upstream, fill.repository)
             self._savings.count(upstream.name, "gets", 1)
@@ -407,24 +393,7 @@ class Fills:
         Raises the failure that ends it.
         """
         try:
-            offset, end = part.first, part.last + 1
-            while offset < end:
-                ready = min(end, fill.available if fill.blob is not None else self._given(fill))
-                if ready <= offset:
-                    if fill.failure is not None:
-                        raise self._refusal(fill)
-                    await fill.change()
-                    continue
-                length = min(_PIECE_BYTES, ready - offset)
-                piece: Piece | None = file.part_in_memory(offset, length)
-                if piece is None:
-                    piece = await in_thread(self._threads, file.read, offset, length)
+            async for piece in read(self._store, self._threads, fill, file, part):
                 yield piece
-                offset += length
-        finally:
-            file.close()
-
-    @staticmethod
-    def _given(fill: Fill) -> int:
-        """How much may be given out before the whole is known to be right."""
-        return min(fill.available, (fill.size or 1) - 1)
+        except UpstreamFailure as failure:
+            raise self._refusal_of(fill, failure) from failure

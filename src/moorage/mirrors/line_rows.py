@@ -26,6 +26,10 @@ class Line(NamedTuple):
     quota_left: int | None = None
     quota_at: int | None = None
 
+    def is_due(self, now: int) -> bool:
+        """Whether it is open and to be tried: also where it failed by a clock that was set back since."""
+        return self.state != "closed" and ((self.retry_at or 0) <= now or (self.failed_at or 0) > now)
+
 
 Change = Callable[[Line], Line]
 
@@ -66,10 +70,11 @@ def put_line(tx: Transaction, upstream: str, address: str, line: Line) -> None:
 
 def claim_trial(tx: Transaction, upstream: str, address: str, until: int) -> bool:
     """Be the one who tries an open line that is due; False when another does, or it is not due."""
+    now = now_ms()
     return bool(
         tx.run(
             "UPDATE upstream_line SET state = 'half-open', retry_at = ?"
-            " WHERE upstream = ? AND address = ? AND state <> 'closed' AND retry_at <= ?",
-            (until, upstream, address, now_ms()),
+            " WHERE upstream = ? AND address = ? AND state <> 'closed' AND (retry_at <= ? OR failed_at > ?)",
+            (until, upstream, address, now, now),
         )
     )

@@ -23,7 +23,7 @@ FAILURES_MAX: Final = 3
 
 TRIAL_TIMEOUT_S: Final = 3.0
 _AGAIN_MS: Final = 5_000
-_AGAIN_MAX_MS: Final = 60_000
+_AGAIN_MAX_MS: Final = 15_000
 _BUSY_MAX_MS: Final = 3_600_000
 _TRIAL_MS: Final = 10_000
 _ERROR_MAX_CHARS: Final = 300
@@ -51,6 +51,12 @@ class Lines:
     def usable(self, upstream: Upstream) -> list[Address]:
         """The addresses that may be asked now, in their order."""
         return [each for each in upstream.addresses if self.get(upstream, each).state == "closed"]
+
+    async def find_usable(self, upstream: Upstream) -> list[Address]:
+        """The same; without the upstream itself only after a look at what other processes have found out."""
+        if not self.is_usable(upstream):
+            await self.learn()
+        return self.usable(upstream)
 
     def is_usable(self, upstream: Upstream) -> bool:
         """Whether the upstream itself, not one of its alternatives, may be asked now."""
@@ -93,16 +99,17 @@ class Lines:
         sentence = str(failure)[:_ERROR_MAX_CHARS]
 
         def change(known: Line) -> Line:
+            if known.state == "open" and not isinstance(failure, Busy):
+                # it was asked before that was known, by one of many perhaps: that is nothing new
+                return known._replace(last_error=sentence, failed_at=now)
             failures = known.failures + 1
             changed = known._replace(failures=failures, last_error=sentence, failed_at=now)
             opens = isinstance(failure, Unreachable | Busy) or failures >= FAILURES_MAX
             if not opens and known.state == "closed":
                 return changed
-            return changed._replace(
-                state="open",
-                opened_at=known.opened_at or now,
-                retry_at=now + _wait_ms(failure, failures),
-            )
+            opened_at = known.opened_at or now
+            retry_at = now + _wait_ms(failure, now - opened_at)
+            return changed._replace(state="open", opened_at=opened_at, retry_at=retry_at)
 
         before = self.get(upstream, address).state
         after = await self._change(upstream, address, change)
@@ -127,8 +134,7 @@ class Lines:
         """Try the open lines whose time has come. Of several processes one does."""
         for upstream in upstreams:
             for address in upstream.addresses:
-                line = self.get(upstream, address)
-                if line.state != "closed" and (line.retry_at or 0) <= now_ms():
+                if self.get(upstream, address).is_due(now_ms()):
                     await self._try(upstream, address)
 
     async def _try(self, upstream: Upstream, address: Address) -> None:
@@ -143,9 +149,9 @@ class Lines:
             await self.succeeded(upstream, address)
 
 
-def _wait_ms(failure: UpstreamFailure, failures: int) -> int:
-    """How long an open line is left alone: longer each time, and not by all at the same moment."""
+def _wait_ms(failure: UpstreamFailure, open_ms: int) -> int:
+    """How long an open line is left alone: as long again as it has been open, within limits, and about."""
     if isinstance(failure, Busy):
         return min(_BUSY_MAX_MS, max(1_000, int(failure.retry_after_s * 1000)))
-    wait_ms = min(_AGAIN_MAX_MS, _AGAIN_MS * 2 ** min(failures - 1, 10))
+    wait_ms = min(_AGAIN_MAX_MS, max(_AGAIN_MS, open_ms))
     return int(wait_ms * random.uniform(0.8, 1.2))  # noqa: S311 - no secret

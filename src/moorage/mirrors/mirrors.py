@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -12,7 +12,7 @@ from moorage.database import Database
 from moorage.errors import BlobUnknown, ManifestUnknown, RegistryError
 from moorage.mirrors import rows
 from moorage.mirrors.along import Companions
-from moorage.mirrors.asking import NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
+from moorage.mirrors.asking import Failed, Registry, Unreachable, UpstreamFailure
 from moorage.mirrors.fetching import ASK_AGAIN_S, Manifests, refusal_of
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
@@ -77,6 +77,7 @@ class Mirrors:
     async def close(self) -> None:
         """End what is under way."""
         await self.companions.close()
+        await self.manifests.close()
         await self.fills.close()
         await self.savings.write()
 
@@ -88,7 +89,7 @@ class Mirrors:
         Raises UpstreamFailed (502), UpstreamUnreachable (504).
         """
         remote = upstream.remote_of(repository)
-        address = self._address(upstream)
+        address = await self._address(upstream)
         try:
             found = await self._registry.list_tags(address, remote, last, limit, ASK_AGAIN_S)
         except UpstreamFailure as failure:
@@ -97,11 +98,14 @@ class Mirrors:
         await self._lines.succeeded(upstream, address)
         return found
 
-    def _address(self, upstream: Upstream) -> Address:
+    async def _address(self, upstream: Upstream) -> Address:
         """Raises UpstreamUnreachable (504)."""
-        usable = [] if self.upstreams.is_disconnected(upstream) else self._lines.usable(upstream)
+        if self.upstreams.is_disconnected(upstream):
+            failure = Unreachable("it was disconnected by an operator")
+            raise refusal_of(upstream, failure, self._lines.describe(upstream))
+        usable = await self._lines.find_usable(upstream)
         if not usable:
-            failure = Unreachable("it was disconnected, or its line is open")
+            failure = Unreachable("its line is open")
             raise refusal_of(upstream, failure, self._lines.describe(upstream))
         return usable[0]
 
@@ -116,18 +120,21 @@ class Mirrors:
         now = now_ms()
         if checked_at is not None and 0 <= now - checked_at < upstream.freshness_ms:
             return None
-        age_ms = now - checked_at if checked_at is not None else 0
-        try:
-            address = self._address(upstream)
-        except RegistryError:
+        age_ms = max(0, now - checked_at) if checked_at is not None else 0
+        found = await self._list_referrers(upstream, repository, subject)
+        if found is None:
             return age_ms
-        remote = upstream.remote_of(repository)
-        try:
-            found = await self._registry.list_referrers(address, remote, subject, ASK_AGAIN_S)
-            await self._lines.succeeded(upstream, address)
-        except UpstreamFailure as failure:
-            await self._lines.failed(upstream, address, failure)
+        if not await self._bring_listed(upstream, repository, found[:REFERRERS_MAX]):
             return age_ms
+        if await find_by_digest(self._db, repository, subject) is not None:
+            # nothing is written down of digests that someone has made up
+            await self._db.write(lambda tx: rows.note_subject_checked(tx, repository, subject))
+        return None
+
+    async def _bring_listed(
+        self, upstream: Upstream, repository: RepositoryName, found: Sequence[Mapping[str, Any]]
+    ) -> bool:
+        """The manifests that a list of referrers names; whether none is left to be had."""
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def bring(descriptor: Mapping[str, Any]) -> bool:
@@ -145,26 +152,33 @@ class Mirrors:
                     return False
             return True
 
-        brought = await asyncio.gather(*map(bring, found[:REFERRERS_MAX]))
-        if not all(brought):
-            return age_ms
-        await self._db.write(lambda tx: rows.note_subject_checked(tx, repository, subject))
-        return None
+        return all(await asyncio.gather(*map(bring, found)))
+
+    async def _list_referrers(
+        self, upstream: Upstream, repository: RepositoryName, subject: Digest
+    ) -> list[Mapping[str, Any]] | None:
+        """What the upstream lists; None where it cannot be asked."""
+        try:
+            address = await self._address(upstream)
+        except RegistryError:
+            return None
+        remote = upstream.remote_of(repository)
+        try:
+            found = await self._registry.list_referrers(address, remote, subject, ASK_AGAIN_S)
+        except UpstreamFailure as failure:
+            # not every registry knows of referrers: that it fails here says nothing of images
+            if not isinstance(failure, Failed):
+                await self._lines.failed(upstream, address, failure)
+            return None
+        await self._lines.succeeded(upstream, address)
+        return found
 
     async def head_blob(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> int:
         """The size in bytes of a blob that the upstream has.
 
         Raises BlobUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504).
         """
-        address = self._address(upstream)
-        remote = upstream.remote_of(repository)
-        try:
-            size = await self._registry.head_blob(address, remote, digest, ASK_AGAIN_S)
-        except (NotThere, NotAllowed) as failure:
-            raise BlobUnknown(digest=digest, reason=f"{upstream.name}: {failure}") from failure
-        except UpstreamFailure as failure:
-            await self._lines.failed(upstream, address, failure)
-            raise refusal_of(upstream, failure, self._lines.describe(upstream)) from failure
+        size = await self.fills.looks.head(upstream, repository, digest)
         if size is None:
             raise BlobUnknown(digest=digest, reason=f"{upstream.name} does not say how large it is")
         return size

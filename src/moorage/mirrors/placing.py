@@ -20,10 +20,12 @@ from moorage.mirrors import rows, upstream_rows
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.names import RepositoryName, is_repository_name
-from moorage.registry.repositories.rows import ensure_repository
 
 LOOK_EVERY_S: Final = 1.0
 _REMEMBERED_MAX: Final = 20_000
+
+
+_Asked = tuple[RepositoryName, str | None]
 
 
 class Placed(NamedTuple):
@@ -45,7 +47,7 @@ class Upstreams:
         self._disconnected: frozenset[str] = frozenset()
         self._version = -1
         self._looked_s = float("-inf")
-        self._mirrored: dict[RepositoryName, str] = {}
+        self._placed: dict[_Asked, Placed] = {}
 
     async def look(self, *, at_once: bool = False) -> None:
         """Learn what was changed, if it is time."""
@@ -62,7 +64,7 @@ class Upstreams:
         # what stands in the settings counts
         self._by_name = {each.name: each for each in (*added, *self._configured)}
         self._all = tuple(self._by_name[name] for name in sorted(self._by_name))
-        self._mirrored.clear()
+        self._placed.clear()
         self._version = version
 
     @property
@@ -84,18 +86,23 @@ class Upstreams:
         Raises NameUnknown (404).
         """
         await self.look()
+        asked = name, host
+        known = self._placed.get(asked)
+        if known is not None:
+            return known
         if host is not None:
             upstream = next((each for each in self._all if each.is_called(host)), None)
             if upstream is None:
                 raise NameUnknown(name=name, reason=f"there is no upstream called {host[:100]} here")
-            return await self._place_in(upstream, self._remote(upstream, name))
+            return await self._place_in(upstream, self._remote(upstream, name), asked)
         first, slash, _ = name.partition("/")
         upstream = self._by_name.get(first)
         if upstream is not None and slash:
-            return await self._place_in(upstream, upstream.remote_of(name))
+            return await self._place_in(upstream, upstream.remote_of(name), asked)
         root = next((each for each in self._all if each.is_root), None)
         if root is None or await rows.is_namespace_local(self._db, first):
             return Placed(name)
+        # not remembered: the name is someone's here as soon as they push
         return await self._place_in(root, name)
 
     @staticmethod
@@ -103,12 +110,13 @@ class Upstreams:
         """A client may say the registry twice: in the path and beside it."""
         return upstream.remote_of(name)
 
-    async def _place_in(self, upstream: Upstream, remote: RepositoryName) -> Placed:
+    async def _place_in(
+        self, upstream: Upstream, remote: RepositoryName, asked: _Asked | None = None
+    ) -> Placed:
+        """See `place`. What was `asked` for is remembered when it is here."""
         name = upstream.local_of(remote)
         if not is_repository_name(name):
             raise NameUnknown(name=name[:300], reason="the name is too long with its upstream's before it")
-        if self._mirrored.get(name) == upstream.name:
-            return Placed(name, upstream)
         is_here, mirrored = await rows.find_upstream(self._db, name)
         if is_here and mirrored is None:
             return Placed(name)
@@ -117,19 +125,18 @@ class Upstreams:
                 # what was fetched before stays
                 return Placed(name)
             raise NameUnknown(name=name, reason=f"{remote} is not among what is mirrored of {upstream.name}")
-        if is_here:
-            if len(self._mirrored) >= _REMEMBERED_MAX:
-                self._mirrored.clear()
-            self._mirrored[name] = upstream.name
-        return Placed(name, upstream)
+        placed = Placed(name, upstream)
+        if is_here and asked is not None:
+            if len(self._placed) >= _REMEMBERED_MAX:
+                self._placed.clear()
+            self._placed[asked] = placed
+        return placed
 
     async def claim(self, upstream: Upstream, name: RepositoryName) -> None:
         """Say whose a repository is that is not here yet, before its first blob makes it a local one."""
         is_here, _ = await rows.find_upstream(self._db, name)
         if not is_here:
-            await self._db.write(
-                lambda tx: rows.mark_mirrored(tx, ensure_repository(tx, name), upstream.name)
-            )
+            await self._db.write(lambda tx: rows.ensure_mirrored(tx, name, upstream.name))
 
     async def check_push(self, name: RepositoryName, host: str | None) -> None:
         """See that a push by this name is to a local repository.

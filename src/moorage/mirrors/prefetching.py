@@ -126,7 +126,8 @@ class Prefetch:
         ]
         if any("*" in name for name in pin.names):
             here = await list_mirrored(self._db, upstream.name)
-            found += [name for _, name in here if pin.is_of(upstream.remote_of(name))]
+            remotes = [(name, upstream.remote_of(name)) for _, name in here]
+            found += [name for name, remote in remotes if pin.is_of(remote) and upstream.mirrors(remote)]
         return list(dict.fromkeys(found))
 
     async def _list_tags(self, upstream: Upstream, repository: RepositoryName) -> list[str]:

@@ -1,12 +1,14 @@
 """The rehearsal: what was pulled of late that could not be pulled if the line to its upstream went now.
 
 A tag or a digest needs its manifest, of an index those of the platforms that are in use, and all of their
-blobs. In use is what was pulled of the repository, and what the upstream's settings want; where nothing
-says it, every platform.
+blobs. In use is what was pulled of the repository, and what the upstream's settings want; where neither says
+it, what was pulled of its other repositories; where nothing does, every platform.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -14,6 +16,7 @@ import structlog
 
 from moorage.clock import now_ms
 from moorage.database import Database
+from moorage.errors import RegistryError
 from moorage.mirrors import rehearsing_rows as rows
 from moorage.mirrors.bringing import Brought, Images, named
 from moorage.mirrors.mirrors import Mirrors
@@ -78,6 +81,23 @@ class Rehearsal(msgspec.Struct):
             self.gaps.append(gap)
 
 
+@dataclass(frozen=True, slots=True)
+class _InUse:
+    """What of a repository's indexes was pulled."""
+
+    digests: Collection[Digest] = ()
+    platforms: Collection[str] = ()
+
+    def wants(self, upstream: Upstream, everywhere: Collection[str]) -> Wanted:
+        """Which children count; `everywhere`: the platforms in use of the upstream's other repositories."""
+        of_platforms = wants({*upstream.platforms, *self.platforms} or everywhere)
+
+        def is_wanted(child: Child) -> bool:
+            return child.digest in self.digests or of_platforms(child)
+
+        return is_wanted
+
+
 class Rehearse:
     """The job's handler. Its arguments: `upstream`, without it all; `days`; `fetch`: to close gaps."""
 
@@ -110,7 +130,15 @@ class Rehearse:
     ) -> None:
         since = now_ms() - found.days * DAY_MS
         pulled = await rows.list_pulled(self._db, upstream.name, since)
-        wanted_of: dict[int, Wanted] = {}
+        if brought is not None:
+            # by what they list it can be told which platforms were pulled
+            for each in pulled:
+                await running.say(0, len(pulled), "images", named(each.repository, each.reference))
+                await self._bring_root(upstream, each)
+        in_use = {each.repository_id: _InUse() for each in pulled}
+        for repository_id in in_use:
+            in_use[repository_id] = await self._find_in_use(repository_id, since)
+        everywhere = {platform for each in in_use.values() for platform in each.platforms}
         for number, each in enumerate(pulled):
             note = named(each.repository, each.reference)
 
@@ -118,33 +146,30 @@ class Rehearse:
                 await running.say(number, len(pulled), "images", note)
 
             await say()
-            if each.repository_id not in wanted_of:
-                wanted_of[each.repository_id] = await self._wanted(upstream, each.repository_id, since)
-            is_wanted = wanted_of[each.repository_id]
+            is_wanted = in_use[each.repository_id].wants(upstream, everywhere)
             gap = await self._find_gap(upstream, each, is_wanted)
             if gap is not None and brought is not None:
                 await self._images.bring(upstream, each.repository, each.reference, is_wanted, brought, say)
                 gap = await self._find_gap(upstream, each, is_wanted)
             found.add(gap)
             await asyncio.sleep(0)
+        await running.say(len(pulled), len(pulled), "images")
 
-    async def _wanted(self, upstream: Upstream, repository_id: int, since: int) -> Wanted:
-        """Which children of a repository's indexes are in use."""
-        platforms = set(upstream.platforms)
+    async def _bring_root(self, upstream: Upstream, pulled: Pulled) -> None:
+        """The manifest of an image, if it is not here. That it cannot be had is told later."""
+        if await self._find(pulled.repository, pulled.reference) is None:
+            with suppress(RegistryError):
+                await self._mirrors.manifests.bring(upstream, pulled.repository, pulled.reference)
+
+    async def _find_in_use(self, repository_id: int, since: int) -> "_InUse":
+        """Which children of a repository's indexes were pulled."""
         digests: set[Digest] = set()
+        platforms: set[str] = set()
         for digest, payload in await rows.list_pulled_children(self._db, repository_id, since):
             digests.add(digest)
-            platforms |= {
-                child.platform
-                for child in read_children(payload)
-                if child.digest == digest and child.platform
-            }
-        of_platforms = wants(platforms)
-
-        def is_wanted(child: Child) -> bool:
-            return child.digest in digests or of_platforms(child)
-
-        return is_wanted
+            children = read_children(payload)
+            platforms |= {child.platform for child in children if child.digest == digest and child.platform}
+        return _InUse(digests, platforms)
 
     async def _find_gap(self, upstream: Upstream, pulled: Pulled, is_wanted: Wanted) -> Gap | None:
         stored = await self._find(pulled.repository, pulled.reference)

@@ -3,11 +3,14 @@
 Times are in milliseconds since 1970-01-01 UTC.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from moorage.database import Database
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
+
+CHILDREN_MAX: Final = 200
+"""Children that tell for which platforms a repository is in use."""
 
 
 class Pulled(NamedTuple):
@@ -31,7 +34,7 @@ async def list_pulled(db: Database, upstream: str, since: int) -> list[Pulled]:
         JOIN repository r ON r.id = o.repository AND r.deleted_at IS NULL
         JOIN (
             SELECT repository, reference, last_at FROM pull
-            UNION ALL SELECT repository, reference, last_at FROM mirrored_pull
+            UNION ALL SELECT repository, reference, last_at FROM mirrored_pull WHERE is_whole = 1
         ) p ON p.repository = r.id
         WHERE o.upstream = ? AND p.last_at >= ?
         AND (instr(p.reference, ':') = 0 OR (
@@ -60,16 +63,18 @@ async def list_pulled(db: Database, upstream: str, since: int) -> list[Pulled]:
 
 
 async def list_pulled_children(db: Database, repository_id: int, since: int) -> list[tuple[Digest, bytes]]:
-    """The children of indexes that were pulled since then, each with the bytes of an index that lists it."""
+    """Children of indexes that were pulled since then, each with the bytes of an index that lists it."""
     rows = await db.scan(
         """
-        SELECT e.target, m.payload FROM pull p
-        JOIN manifest_reference e ON e.target = p.reference AND e.repository = p.repository
-            AND e.kind = 'manifest'
+        SELECT e.target, m.payload FROM (
+            SELECT reference, last_at FROM pull WHERE repository = ?
+            UNION ALL SELECT reference, last_at FROM mirrored_pull WHERE repository = ?
+        ) p
+        JOIN manifest_reference e ON e.target = p.reference AND e.repository = ? AND e.kind = 'manifest'
         JOIN manifest m ON m.id = e.manifest
-        WHERE p.repository = ? AND p.last_at >= ? AND instr(p.reference, ':') > 0
-        GROUP BY e.target LIMIT 10000
+        WHERE p.last_at >= ? AND instr(p.reference, ':') > 0
+        GROUP BY e.target ORDER BY max(p.last_at) DESC LIMIT ?
         """,
-        (repository_id, since),
+        (repository_id, repository_id, repository_id, since, CHILDREN_MAX),
     )
     return [(Digest(row[0]), row[1]) for row in rows]

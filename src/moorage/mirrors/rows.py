@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
+from moorage.errors import NameTaken
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag
+from moorage.registry.repositories.rows import ensure_repository
 
 
 class MirroredTag(NamedTuple):
@@ -67,6 +69,25 @@ def mark_mirrored(tx: Transaction, repository_id: int, upstream: str) -> None:
     )
 
 
+def ensure_mirrored(tx: Transaction, name: RepositoryName, upstream: str) -> int:
+    """The id of an upstream's repository, which is made if it is not there.
+
+    Raises NameTaken (409) where a local one has the name: made, or brought back, since it was asked for.
+    """
+    row = tx.one(
+        "SELECT r.id, m.upstream FROM repository r LEFT JOIN mirrored_repository m ON m.repository = r.id"
+        " WHERE r.name = ?",
+        (name,),
+    )
+    if row is not None:
+        if row[1] != upstream:
+            raise NameTaken(name=name, taken_by=f"a repository that does not mirror {upstream}")
+        return int(row[0])
+    repository_id = ensure_repository(tx, name)
+    mark_mirrored(tx, repository_id, upstream)
+    return repository_id
+
+
 async def find_tag(db: Database, repository: RepositoryName, tag: Tag) -> MirroredTag | None:
     """A tag that is here, or that an upstream has said something of."""
     row = await db.one(
@@ -85,16 +106,17 @@ async def find_tag(db: Database, repository: RepositoryName, tag: Tag) -> Mirror
 
 def claim_tag(tx: Transaction, repository: RepositoryName, tag: Tag, fresh_after: int, until: int) -> bool:
     """Be the one who asks what a tag names now, until then; False when another does, or just has."""
+    now = now_ms()
     return bool(
         tx.run(
             """
             INSERT INTO mirrored_tag (repository, name, checked_at, asking_until)
             SELECT id, ?, 0, ? FROM repository WHERE name = ?
             ON CONFLICT (repository, name) DO UPDATE SET asking_until = excluded.asking_until
-                WHERE checked_at <= ? AND (asking_until < ? OR asking_until > ?)
+                WHERE (checked_at <= ? OR checked_at > ?) AND (asking_until < ? OR asking_until > ?)
             """,
-            # a time far ahead was noted under another clock
-            (tag, until, repository, fresh_after, now_ms(), until),
+            # a time ahead was noted under another clock
+            (tag, until, repository, fresh_after, now, now, until),
         )
     )
 

@@ -40,6 +40,8 @@ NO_UPSTREAM: Final = ""
 TOTAL: Final = ""
 """The day under which all that was ever counted is summed: no counter falls when days are forgotten."""
 
+_DAY_MS: Final = 86_400_000
+
 log = structlog.get_logger()
 
 
@@ -83,10 +85,14 @@ class Savings:
         self._db = db
         self._counted: dict[tuple[str, str, str], int] = {}
         self._forgot_on = ""
+        self._day_number, self._day = -1, ""
 
     def count(self, upstream: str, kind: Kind, amount: int = 1) -> None:
         """So much more of a kind."""
-        key = (today().isoformat(), upstream, kind)
+        number = now_ms() // _DAY_MS
+        if number != self._day_number:
+            self._day_number, self._day = number, today().isoformat()
+        key = self._day, upstream, kind
         self._counted[key] = self._counted.get(key, 0) + amount
 
     async def write(self) -> None:

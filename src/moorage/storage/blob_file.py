@@ -79,4 +79,10 @@ class FilesystemBlobFile:
     def close(self) -> None:
         if self._left:
             self._drop([])
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+
+    def __del__(self) -> None:
+        # a reply whose client left before its first byte: what would close the file has never begun
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()

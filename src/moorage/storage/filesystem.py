@@ -2,6 +2,7 @@
 
     DATA/
       moorage.db                      the rows (`databases/`)
+      moorage.config                  which settings file it was last served with (`cli/settings.py`)
       moorage.sequence                a number by which a database that was put back is known
       uploads/<id>                    a blob on its way in; held by flock while one request writes it
       uploads/<id>.new                the same while it parts from a blob
@@ -28,6 +29,7 @@ import structlog
 from moorage.errors import StorageFull, StorageReadOnly, UploadBusy
 from moorage.health import Health
 from moorage.oci.digest import Digest, encoded_of
+from moorage.registry.blobs.store import UploadState
 from moorage.storage.blob_file import FilesystemBlobFile
 from moorage.storage.refusing import NO_ROOM, refusal_of, refusals
 
@@ -76,7 +78,7 @@ class FilesystemUploadFile:
 
     def append(self, piece: bytes) -> None:
         if self._is_shared:
-            self._part_from_blob(self._size)
+            self._part(self._size)
         rest = memoryview(piece)
         with refusals():
             # a short write may mean that the disk is full, which the next write will say
@@ -92,21 +94,21 @@ class FilesystemUploadFile:
         with refusals():
             return os.pread(self._fd, length, offset)
 
-    def truncate(self, size: int) -> None:
+    def truncate(self, size: int, *, in_place: bool = True) -> None:
         with refusals():
-            is_shared = os.fstat(self._fd).st_nlink > 1
-            if not is_shared:
+            in_place = in_place and os.fstat(self._fd).st_nlink == 1
+            if in_place:
                 os.ftruncate(self._fd, size)
                 self._is_new = self._is_new or not size
-        if is_shared:
-            self._part_from_blob(size)
+        if not in_place:
+            self._part(size)
         self._size = size
 
-    def _part_from_blob(self, size: int) -> None:
+    def _part(self, size: int) -> None:
         """Go on in a copy of the first bytes.
 
         A commit that was not recorded has left this file as a blob's too, and another push of the same
-        bytes may have made that blob live.
+        bytes may have made that blob live. Or others read it.
         """
         with refusals():
             second = self._path.with_name(f"{self._path.name}.new")
@@ -197,12 +199,12 @@ class FilesystemStore:
             except FileNotFoundError:
                 return None
 
-    def upload_state(self, upload_id: str) -> tuple[int, int]:
+    def upload_state(self, upload_id: str) -> UploadState:
         try:
             stat = os.stat(self.uploads / upload_id)  # noqa: PTH116 - asked again and again
         except FileNotFoundError:
-            return 0, 0
-        return stat.st_size, stat.st_mtime_ns
+            return UploadState(0, 0, 0)
+        return UploadState(stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
     def upload_size(self, upload_id: str) -> int:
         try:

@@ -101,13 +101,14 @@ class Asker:
         try:
             async with asyncio.timeout(timeout_s):
                 reply = await self._let_in(at, home, method, place, scopes, headers, body, takes_challenge)
-                self._note_quota(at, reply)
+                if reply.place.origin == home.origin:
+                    self._note_quota(at, reply)
                 is_asked = takes_challenge and reply.status == HTTPStatus.UNAUTHORIZED
                 if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES or is_asked:
                     return reply
                 raise await reply.explain()
         except TimeoutError as error:
-            raise Failed(f"{home.name} did not answer within {timeout_s:g} s") from error
+            raise Unreachable(f"{home.name} did not answer within {timeout_s:g} s") from error
 
     async def _let_in(
         self,
@@ -221,7 +222,9 @@ class Asker:
                     raise NotAllowed(f"the token service {realm.name} of {home.name} gives none: 400")
                 raise await reply.explain()
         except TimeoutError as error:
-            raise Failed(f"the token service {realm.name} did not answer") from error
+            raise Unreachable(
+                f"the token service {realm.name} did not answer within {TOKEN_WITHIN_S:g} s"
+            ) from error
 
     async def _connect(self) -> "Connections":
         if self._connections is None:

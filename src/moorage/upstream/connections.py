@@ -7,19 +7,21 @@ failure is an `UpstreamFailure`, whose sentence never has a URL's query in it: t
 
 import asyncio
 import ipaddress
+import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from typing import Any, Final
 from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
-from moorage.connecting import Addresses
+from moorage.connecting import Addresses, AddressRefused
 from moorage.mirrors.asking import Failed, Unreachable, UpstreamFailure
 from moorage.upstream.failures import BODY_MAX_BYTES, Cut, failure_of
 from moorage.upstream.places import Place
+from moorage.upstream.resolving import Names
 
 CONNECT_WITHIN_S: Final = 10.0
 STALL_S: Final = 30.0
@@ -44,6 +46,7 @@ _PUSH_TIMEOUT: Final = aiohttp.ClientTimeout(
 )
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "moorage"}
 
+SocketFactory = Callable[[tuple[Any, ...]], socket.socket]
 Body = bytes | AsyncIterator[bytes] | None
 
 
@@ -126,18 +129,10 @@ class Connections:
         self._addresses = addresses
         self._proxies = getproxies_environment()
         # each connection resolves the name and connects to what it was given: no second answer can differ
-        self._secure = _open_session(
-            aiohttp.TCPConnector(
-                use_dns_cache=False, limit=_CONNECTIONS_MAX, socket_factory=addresses.open_socket
-            )
-        )
-        self._plain = _open_session(
-            aiohttp.TCPConnector(
-                use_dns_cache=False, limit=_CONNECTIONS_MAX, socket_factory=addresses.open_listed_socket
-            )
-        )
+        self._secure = _open_session(addresses.open_socket)
+        self._plain = _open_session(addresses.open_listed_socket)
         # to a proxy of the operator's, which connects to what it likes
-        self._proxied = _open_session(aiohttp.TCPConnector(limit=_CONNECTIONS_MAX))
+        self._proxied = _open_session(None)
         self._contexts: OrderedDict[tuple[str, bool], ssl.SSLContext] = OrderedDict()
 
     async def close(self) -> None:
@@ -200,8 +195,11 @@ class Connections:
             return None
         if proxy_bypass(f"{place.host}:{place.port}"):
             return None
-        if ip is not None and not self._addresses.is_allowed(place.host):
-            raise Unreachable(f"{place.name} is no public address, and not listed")
+        if ip is not None:
+            try:
+                self._addresses.check(place.host)
+            except AddressRefused as refusal:
+                raise Unreachable(f"no connection to {place.name}: {refusal.strerror}") from refusal
         return proxy
 
     def _context(self, authority: str, *, at_home: bool) -> ssl.SSLContext:
@@ -220,7 +218,10 @@ class Connections:
         return context
 
 
-def _open_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+def _open_session(open_socket: SocketFactory | None) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        use_dns_cache=False, resolver=Names(), limit=_CONNECTIONS_MAX, socket_factory=open_socket
+    )
     # `trust_env` would show what ~/.netrc has to whoever asks
     return aiohttp.ClientSession(
         connector=connector,

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from moorage.errors import ManifestInvalid
 from moorage.mirrors.asking import Busy, Failed, NotAllowed, NotThere, Unreachable, UpstreamFailure
@@ -262,7 +263,7 @@ def _advise(at: Address) -> str:
     """What to do where something is not allowed."""
     if at.username:
         return f". It was asked as {at.username}, who may need to be granted it"
-    return ". It was asked without credentials: sign in with moorage login"
+    return f". It was asked without credentials: moorage login {urlsplit(at.url).netloc}"
 
 
 @contextmanager

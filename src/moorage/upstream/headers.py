@@ -13,7 +13,7 @@ from moorage.clock import now_ms
 from moorage.mirrors.asking import Quota
 
 RETRY_AFTER_MAX_S: Final = 3600.0
-RETRY_AFTER_S: Final = 60.0
+RETRY_AFTER_S: Final = 30.0
 """Of one that does not say, or not in a way that can be read."""
 
 # content-range = "bytes" SP first "-" last "/" ( complete-length / "*" )

@@ -32,7 +32,7 @@ AfterDeletion = Annotated[int, Meta(ge=0, le=_LAST, description="what `next` of 
 class DeletionReply(Struct, frozen=True):
     """A deletion in the trash. `manifests`: how many of its manifests are in there still.
 
-    `reason`: `asked`, by a rule of `retention`, or `untagged`: nothing led to it.
+    `reason`: `asked`, by a rule of `retention`, `untagged`: nothing led to it, or `evicted` from a mirror.
     """
 
     deletion: int

@@ -96,13 +96,23 @@ async def delete(ask: Ask[None, RemovalQuery]) -> RemovedReply:
 
 
 async def disconnect(ask: Ask[None, NoQuery]) -> SwitchedReply:
-    """Let an upstream, or all, be asked no more."""
-    return await _switched(ask, await ask.services.managed.disconnect(ask.actor, ask.path.get("name")))
+    """Let an upstream be asked no more."""
+    return await _switched(ask, await ask.services.managed.disconnect(ask.actor, ask.path["name"]))
 
 
 async def connect(ask: Ask[None, NoQuery]) -> SwitchedReply:
-    """Let an upstream, or all, be asked again."""
-    return await _switched(ask, await ask.services.managed.connect(ask.actor, ask.path.get("name")))
+    """Let an upstream be asked again."""
+    return await _switched(ask, await ask.services.managed.connect(ask.actor, ask.path["name"]))
+
+
+async def disconnect_all(ask: Ask[None, NoQuery]) -> SwitchedReply:
+    """Let no upstream be asked any more."""
+    return await _switched(ask, await ask.services.managed.disconnect(ask.actor, None))
+
+
+async def connect_all(ask: Ask[None, NoQuery]) -> SwitchedReply:
+    """Let all upstreams be asked again."""
+    return await _switched(ask, await ask.services.managed.connect(ask.actor, None))
 
 
 async def show_all_statuses(ask: Ask[None, NamePage]) -> Page[StatusReply]:
@@ -197,7 +207,7 @@ ROUTES: Final = (
     Route(
         "PUT",
         "/upstreams/disconnection",
-        disconnect,
+        disconnect_all,
         Needs.ADMIN,
         SwitchedReply,
         "Let no upstream be asked any more; what is here is served on.",
@@ -205,7 +215,7 @@ ROUTES: Final = (
     Route(
         "DELETE",
         "/upstreams/disconnection",
-        connect,
+        connect_all,
         Needs.ADMIN,
         SwitchedReply,
         "Let all upstreams be asked again.",

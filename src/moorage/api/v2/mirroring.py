@@ -23,7 +23,7 @@ from moorage.errors import (
     UpstreamFailed,
     UpstreamUnreachable,
 )
-from moorage.mirrors.filling import Fill
+from moorage.mirrors.fill import Fill
 from moorage.mirrors.saving import Kind
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import parse_digest

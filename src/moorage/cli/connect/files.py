@@ -125,10 +125,8 @@ class Files:
         steps = self.plan(setup)
         wanted = {each.path: each for each in setup.files}
         for step in steps:
-            if step.path in wanted and step.action != "keep":
+            if step.path in wanted and (step.action != "keep" or str(step.path) in self._record):
                 self._remember(wanted[step.path], step.now, registry)
-            elif str(step.path) in self._record and step.path in wanted:
-                self._record[str(step.path)] |= {"written": _digest(step.then or ""), "registry": registry}
         self.reload = setup.reload
         self._save()
         for step in steps:
@@ -164,6 +162,7 @@ class Files:
             kept.unlink(missing_ok=True)
             del self._record[str(step.path)]
         self._save()
+        self._remove_made()
         return [step for step in steps if step.action == "leave"]
 
     def _remember(self, wanted: Wanted, now: str | None, registry: str) -> None:
@@ -174,7 +173,7 @@ class Files:
             if now is not None:
                 self._keep(path, kept)
         elif not _is_ours(now, entry):
-            if now is not None:
+            if now not in {None, wanted.text}:
                 self._keep(path, self._folder / "edited" / wanted.path.relative_to("/"))
             if wanted.is_merged and wanted.base is None:
                 kept.unlink(missing_ok=True)
@@ -201,13 +200,16 @@ class Files:
         if not self._record:
             (self._folder / "record.json").unlink(missing_ok=True)
             _remove_empty(self._folder)
-            for made in reversed(self._made):
-                with contextlib.suppress(OSError):  # someone else uses it now
-                    self._at(PurePosixPath(made)).rmdir()
             return
         self._note_folders(self._folder / "record.json")
         text = json.dumps({"files": self._record, "folders": self._made, "reload": self.reload}, indent=2)
         self._put(self._folder / "record.json", text.encode())
+
+    def _remove_made(self) -> None:
+        """Remove the folders that we made, where nothing is in them any more."""
+        for made in reversed(self._made):
+            with contextlib.suppress(OSError):
+                self._at(PurePosixPath(made)).rmdir()
 
     @staticmethod
     def _put(path: Path, content: bytes, like: Path | None = None) -> None:

@@ -77,6 +77,9 @@ def _tell_rehearsed(found: Fact) -> None:
         typer.echo(
             f"· {found['fetched_blobs']:,} blobs of {shown_bytes(found['fetched_bytes'])} were fetched"
         )
+    if not found["images"]:
+        typer.echo(f"Nothing was pulled of upstreams in {found['days']} days.")
+        return
     mark = "✗" if found["gap_count"] else "✓"
     typer.echo(
         f"{mark} {found['whole']:,} of {found['images']:,} images that were pulled in {found['days']} days"

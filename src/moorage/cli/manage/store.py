@@ -14,6 +14,7 @@ from moorage.lifecycle.checking.report import KINDS
 app = typer.Typer(help="Whether rows and files belong together.", no_args_is_help=True)
 scrub_app = typer.Typer(help="Reading everything again, against its digest.", no_args_is_help=True)
 
+_SHOWN = 10
 _MARKS = {"damage": "✗", "orphan": "!", "note": "·"}
 
 
@@ -166,8 +167,11 @@ def _tell_verified(image: str, found: Fact) -> None:
         typer.echo(f"✗ {fault['kind']} {fault['digest']}: {fault['finding']}")
     for digest in found["absent"]:
         typer.echo(f"· layer {digest} is foreign: not held here")
-    for digest in found["not_here"]:
-        typer.echo(f"· {digest} is not here: it is fetched when someone asks for it")
+    if found["not_here"]:
+        for digest in found["not_here"][:_SHOWN]:
+            typer.echo(f"· not here: {digest}")
+        count = len(found["not_here"])
+        typer.echo(f"· {count:,} {'is' if count == 1 else 'are'} not here: fetched when someone asks for it")
     for referrer in found["referrers"]:
         typer.echo(f"· referrer {referrer['digest']} {shown(referrer['type'])}")
     mark = "✗" if found["faults"] else "✓"

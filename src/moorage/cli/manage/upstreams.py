@@ -1,158 +1,30 @@
 """`moorage upstream`: other registries whose images are had through this one."""
 
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from moorage.cli.manage.asking import PasswordStdinOption, ask_password
+from moorage.cli.manage.asking import PasswordStdinOption
 from moorage.cli.manage.client import Fact
 from moorage.cli.manage.namespaces import Visibility
-from moorage.cli.manage.session import Session, managing, refuse
+from moorage.cli.manage.session import Session, managing
 from moorage.cli.manage.showing import shown_bytes
+from moorage.cli.manage.upstream_options import (
+    WHAT,
+    MaybeNameArgument,
+    NameArgument,
+    UrlOption,
+    UsernameOption,
+    ask_secret,
+    build_body,
+    describing,
+)
 from moorage.cli.manage.upstream_status import show_status
-from moorage.config_file import read_duration, read_size
 
 app = typer.Typer(
     help="Upstreams: other registries, as docker.io, whose images are fetched once and kept.",
     no_args_is_help=True,
 )
-_NONE = "none"
-
-
-class Trusted(StrEnum):
-    """What an alternative may say that a tag names."""
-
-    KNOWN = "known"
-    NEW = "new"
-    ANY = "any"
-
-
-_WHERE = "Where it is"
-_WHAT = "What is mirrored"
-_HOW = "How it is asked"
-
-NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="As docker.io, or lan with --url.", show_default=False)
-]
-MaybeNameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", show_default="all")]
-UrlOption = Annotated[
-    str | None,
-    typer.Option("--url", help="Its address. Else https://NAME.", rich_help_panel=_WHERE, show_default=False),
-]
-HostOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--host",
-        help="What clients call it besides its name, as registry.lan:5000. May be repeated.",
-        rich_help_panel=_WHERE,
-        show_default=False,
-    ),
-]
-UsernameOption = Annotated[
-    str | None,
-    typer.Option(
-        "--username",
-        help=f"Sign in to it by this name; the password is asked for. '{_NONE}': no credentials.",
-        rich_help_panel=_WHERE,
-        show_default=False,
-    ),
-]
-AuthorityOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--authority",
-        help="PEM file of the authorities that its certificate may come from.",
-        rich_help_panel=_WHERE,
-        show_default=False,
-    ),
-]
-AlternativeOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--alternative",
-        help=f"Address of another registry with the same content. May be repeated; '{_NONE}': no other.",
-        rich_help_panel=_WHERE,
-        show_default=False,
-    ),
-]
-TrustedOption = Annotated[
-    Trusted | None,
-    typer.Option(
-        "--alternatives-may",
-        help="What they may say that a tag names: what it has named before, also of a new tag, any.",
-        rich_help_panel=_WHERE,
-        show_default=False,
-    ),
-]
-RootOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--root/--no-root",
-        help="Look here for names without an upstream's in front, as docker's registry-mirrors asks.",
-        rich_help_panel=_WHAT,
-        show_default=False,
-    ),
-]
-IncludeOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--include",
-        help="Mirror these repositories only, as 'library/*'. May be repeated.",
-        rich_help_panel=_WHAT,
-        show_default=False,
-    ),
-]
-ExcludeOption = Annotated[
-    list[str] | None,
-    typer.Option("--exclude", help="But for these.", rich_help_panel=_WHAT, show_default=False),
-]
-PlatformOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--platform",
-        help="Prefetch for this platform, as linux/arm64. May be repeated.",
-        rich_help_panel=_WHAT,
-        show_default=False,
-    ),
-]
-PinOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--pin",
-        help="Prefetch these images and never evict them, as 'library/debian:*-slim'. May be repeated.",
-        rich_help_panel=_WHAT,
-        show_default=False,
-    ),
-]
-FreshnessOption = Annotated[
-    str | None,
-    typer.Option(
-        "--freshness",
-        help="How long a tag is served without asking whether it has moved, as 15m.",
-        rich_help_panel=_HOW,
-        show_default=False,
-    ),
-]
-BudgetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--budget",
-        help=f"Keep at most so much of it, as 200GiB; '{_NONE}': all.",
-        rich_help_panel=_HOW,
-        show_default=False,
-    ),
-]
-BandwidthOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--bandwidth",
-        help="A cap by hours of UTC, as '08:00-18:00 2MiB'. May be repeated.",
-        rich_help_panel=_HOW,
-        show_default=False,
-    ),
-]
 
 
 @app.command("list")
@@ -192,30 +64,18 @@ def show(session: Session, name: NameArgument) -> None:
 
 @app.command()
 @managing
+@describing
 def add(
     session: Session,
     name: NameArgument,
+    body: Fact,
     *,
-    url: UrlOption = None,
-    host: HostOption = None,
-    username: UsernameOption = None,
-    password_stdin: PasswordStdinOption = False,
-    authority: AuthorityOption = None,
-    alternative: AlternativeOption = None,
-    alternatives_may: TrustedOption = None,
-    root: RootOption = None,
-    include: IncludeOption = None,
-    exclude: ExcludeOption = None,
-    platform: PlatformOption = None,
-    pin: PinOption = None,
-    freshness: FreshnessOption = None,
-    budget: BudgetOption = None,
-    bandwidth: BandwidthOption = None,
     visibility: Annotated[
         Visibility | None,
         typer.Option(
             "--visibility",
             help="Who may pull without a grant; else public, or private if it has credentials.",
+            rich_help_panel=WHAT,
             show_default=False,
         ),
     ] = None,
@@ -225,23 +85,6 @@ def add(
     Its images are then pulled as HOST/docker.io/library/nginx, or, when clients are set up for it, by their
     usual names: see moorage connect.
     """
-    body = _body(
-        url=url,
-        hosts=host,
-        username=username,
-        password=_ask_secret(username, from_stdin=password_stdin),
-        authority=authority,
-        alternatives=alternative,
-        alternatives_may=alternatives_may,
-        is_root=root,
-        include=include,
-        exclude=exclude,
-        platforms=platform,
-        pins=pin,
-        freshness_s=freshness,
-        budget_bytes=budget,
-        bandwidth=bandwidth,
-    )
     if visibility is not None:
         body["visibility"] = visibility
     made = session.client.post("upstreams", body={**body, "name": name})
@@ -254,47 +97,12 @@ def add(
 
 @app.command("set")
 @managing
-def change(
-    session: Session,
-    name: NameArgument,
-    *,
-    url: UrlOption = None,
-    host: HostOption = None,
-    username: UsernameOption = None,
-    password_stdin: PasswordStdinOption = False,
-    authority: AuthorityOption = None,
-    alternative: AlternativeOption = None,
-    alternatives_may: TrustedOption = None,
-    root: RootOption = None,
-    include: IncludeOption = None,
-    exclude: ExcludeOption = None,
-    platform: PlatformOption = None,
-    pin: PinOption = None,
-    freshness: FreshnessOption = None,
-    budget: BudgetOption = None,
-    bandwidth: BandwidthOption = None,
-) -> None:
+@describing
+def change(session: Session, name: NameArgument, body: Fact) -> None:
     """Change what is given of an upstream; a list is replaced by what is given, 'none' empties it.
 
     With another address the password has to be given again.
     """
-    body = _body(
-        url=url,
-        hosts=host,
-        username=username,
-        password=_ask_secret(username, from_stdin=password_stdin),
-        authority=authority,
-        alternatives=alternative,
-        alternatives_may=alternatives_may,
-        is_root=root,
-        include=include,
-        exclude=exclude,
-        platforms=platform,
-        pins=pin,
-        freshness_s=freshness,
-        budget_bytes=budget,
-        bandwidth=bandwidth,
-    )
     if not body:
         raise typer.BadParameter("say what to change; see --help")
     changed = session.client.patch("upstreams", name, body=body)
@@ -337,8 +145,8 @@ def try_lines(
 
     With --url that address is asked, as it would be after a change.
     """
-    secret = _ask_secret(username, from_stdin=password_stdin)
-    body = _body(url=url, username=username, password=secret)
+    secret = ask_secret(username, from_stdin=password_stdin)
+    body = build_body(url=url, username=username, password=secret)
     tested = session.client.post("upstreams", name, "test", body=body)
     addresses = tested["addresses"]
     if session.show.as_json:
@@ -389,50 +197,3 @@ def status(session: Session, name: MaybeNameArgument = None) -> None:
 
 def _example(name: str) -> str:
     return f"{name}/library/nginx" if name == "docker.io" else f"{name}/REPOSITORY"
-
-
-def _ask_secret(username: str | None, *, from_stdin: bool) -> str | None:
-    """Raises Unreachable where there is no one to ask."""
-    if username == _NONE or (username is None and not from_stdin):
-        return None
-    return ask_password(username or "the upstream", from_stdin=from_stdin)
-
-
-def _body(**given: Any) -> Fact:
-    """What the API is sent: what was given, in its words."""
-    body: Fact = {key: value for key, value in given.items() if value is not None}
-    for key, value in body.items():
-        if isinstance(value, list):
-            body[key] = [] if value == [_NONE] else value
-    if "alternatives" in body:
-        body["alternatives"] = [{"url": each} for each in body["alternatives"]]
-    if body.get("username") == _NONE:
-        body["username"] = ""
-    if "authority" in body:
-        body["authority"] = _read_text(body["authority"])
-    if "budget_bytes" in body:
-        body["budget_bytes"] = None if body["budget_bytes"] == _NONE else _read_size(body["budget_bytes"])
-    if "freshness_s" in body:
-        body["freshness_s"] = _read_seconds(body["freshness_s"])
-    return body
-
-
-def _read_size(text: str) -> int:
-    try:
-        return int(read_size(text))
-    except ValueError as error:
-        raise typer.BadParameter(f"--budget: {error}") from error
-
-
-def _read_seconds(text: str) -> int:
-    try:
-        return int(read_duration(text).total_seconds())
-    except ValueError as error:
-        raise typer.BadParameter(f"--freshness: {error}") from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        refuse(f"cannot read {path}: {error}")

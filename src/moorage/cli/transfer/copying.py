@@ -255,15 +255,18 @@ def _tell(copied: "Copied", go_to: "Place", seconds: float, *, as_json: bool) ->
 
 
 def _images(copied: "Copied") -> str:
-    count = len(copied.images)
-    said = f"{count:,} image{'s' * (count != 1)}, {copied.manifests_sent:,} new manifests"
+    said = f"{_count(len(copied.images), 'image')}, {_count(copied.manifests_sent, 'new manifest')}"
     if copied.manifests_there:
         said += f" ({copied.manifests_there:,} there already)"
-    return f"{said}, {copied.referrers:,} referrers" if copied.referrers else said
+    return f"{said}, {_count(copied.referrers, 'referrer')}" if copied.referrers else said
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _bytes(copied: "Copied") -> str:
-    said = [f"{in_bytes(copied.bytes_sent)} sent"]
+    said = [f"{in_bytes(copied.bytes_sent)} copied"]
     if copied.blobs_mounted:
         said.append(f"{in_bytes(copied.bytes_mounted)} mounted")
     if copied.blobs_skipped:

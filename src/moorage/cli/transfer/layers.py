@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _WORDS: dict[How, str] = {
-    "sent": "sent",
+    "sent": "copied",
     "mounted": "mounted from another repository",
     "there": "there already",
-    "left out": "left out: not at the source, fetched from elsewhere",
+    "left out": "left out: not at the source, to be fetched from elsewhere",
 }
 _SHOWN = 12
 

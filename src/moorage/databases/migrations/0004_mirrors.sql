@@ -139,24 +139,28 @@ CREATE TRIGGER repository_is_mirrored_no_more AFTER DELETE ON mirrored_repositor
     ) WHERE upstream = OLD.upstream;
 END;
 
--- When last was pulled what has left since: what a rehearsal has to know. By a tag's name, or by a digest.
+-- When last was pulled what has left since: what a rehearsal has to know. By a tag's name, or by a digest;
+-- `is_whole`: not only as a part of an image that left.
 CREATE TABLE mirrored_pull (
     repository  INTEGER NOT NULL REFERENCES repository (id) ON DELETE CASCADE,
     reference   TEXT    NOT NULL,
     last_at     INTEGER NOT NULL,
+    is_whole    INTEGER NOT NULL CHECK (is_whole IN (0, 1)),
     PRIMARY KEY (repository, reference)
 ) WITHOUT ROWID;
-CREATE TRIGGER mirrored_tag_is_forgotten AFTER DELETE ON pull
-    WHEN instr(OLD.reference, ':') = 0
-    AND EXISTS (SELECT 1 FROM mirrored_repository WHERE repository = OLD.repository) BEGIN
-    INSERT OR REPLACE INTO mirrored_pull (repository, reference, last_at)
-        VALUES (OLD.repository, OLD.reference, OLD.last_at);
-END;
 CREATE TRIGGER mirrored_manifest_is_deleted AFTER INSERT ON deletion
     WHEN EXISTS (SELECT 1 FROM mirrored_repository WHERE repository = NEW.repository) BEGIN
-    INSERT OR REPLACE INTO mirrored_pull (repository, reference, last_at)
-        SELECT repository, reference, last_at FROM pull
-        WHERE repository = NEW.repository AND reference = NEW.digest;
+    INSERT INTO mirrored_pull (repository, reference, last_at, is_whole)
+        SELECT repository, reference, last_at, 1 FROM pull
+        WHERE repository = NEW.repository AND reference = NEW.digest
+        ON CONFLICT (repository, reference) DO UPDATE SET last_at = excluded.last_at, is_whole = 1;
+END;
+CREATE TRIGGER mirrored_pull_is_forgotten AFTER DELETE ON pull
+    WHEN EXISTS (SELECT 1 FROM mirrored_repository WHERE repository = OLD.repository) BEGIN
+    INSERT INTO mirrored_pull (repository, reference, last_at, is_whole)
+        VALUES (OLD.repository, OLD.reference, OLD.last_at, instr(OLD.reference, ':') = 0)
+        ON CONFLICT (repository, reference) DO UPDATE SET last_at = excluded.last_at,
+            is_whole = max(is_whole, excluded.is_whole);
 END;
 
 -- What was saved and what was fetched, by UTC day ("2026-11-27"); '' is the sum of all days that there were.

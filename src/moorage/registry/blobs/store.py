@@ -70,8 +70,11 @@ class UploadFile(Protocol):
         """Bytes as stored; fewer than `length` at the end."""
         ...
 
-    def truncate(self, size: int) -> None:
-        """Forget the bytes from `size` on; a blob that a commit has made of them keeps them."""
+    def truncate(self, size: int, *, in_place: bool = True) -> None:
+        """Forget the bytes from `size` on; a blob that a commit has made of them keeps them.
+
+        Unless `in_place` whoever has the file open keeps them too: the upload goes on in another.
+        """
         ...
 
     def sync(self) -> None:
@@ -81,6 +84,18 @@ class UploadFile(Protocol):
     def close(self) -> None:
         """Let the next writer in."""
         ...
+
+
+class UploadState(NamedTuple):
+    """An upload's file as it is at this moment; all 0 when there is none.
+
+    `size` in bytes; `changed_ns` since 1970-01-01 UTC, when it was last written to; `number`: another file's
+    is another, and it is the second item of a `BlobFile.identity`.
+    """
+
+    size: int
+    changed_ns: int
+    number: int
 
 
 class UploadStore(Protocol):
@@ -94,11 +109,8 @@ class UploadStore(Protocol):
         """An upload's file to be read while it grows; None when there is none."""
         ...
 
-    def upload_state(self, upload_id: str) -> tuple[int, int]:
-        """The size of an upload's file in bytes, and when it last changed, in nanoseconds since 1970-01-01.
-
-        Both 0 when there is none.
-        """
+    def upload_state(self, upload_id: str) -> UploadState:
+        """What is known of an upload's file without opening it."""
         ...
 
     def upload_size(self, upload_id: str) -> int:

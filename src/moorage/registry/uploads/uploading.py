@@ -49,6 +49,10 @@ Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
 
+Ensure = Callable[[Transaction, RepositoryName], int]
+"""The id of a repository, which is made if it is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A request's body. `length` in bytes where declared; `claimed` where it says it stands.
@@ -133,10 +137,17 @@ class Uploads:
             hashes = Hashes(wanted(None)) if upload.received == 0 else None
             return await self._take(upload, file, chunk, hashes)
 
-    async def finish(self, repository: RepositoryName, upload_id: str, chunk: Chunk, digest: Digest) -> Blob:
+    async def finish(
+        self,
+        repository: RepositoryName,
+        upload_id: str,
+        chunk: Chunk,
+        digest: Digest,
+        ensure: Ensure = ensure_repository,
+    ) -> Blob:
         """Add the last chunk, which may be empty; check the whole against `digest`; make it a blob.
 
-        Durable when this returns. A wrong digest ends the upload.
+        Durable when this returns. A wrong digest ends the upload. `ensure` finds or makes the repository.
         Raises as `append` does, and DigestInvalid (400).
         """
         async with self._held(repository, upload_id, chunk) as (begun, file):
@@ -150,7 +161,7 @@ class Uploads:
             if digest not in {blob.digest, blob.sha512}:
                 await self._drop(upload.id)
                 raise DigestInvalid(digest=digest, found=blob.named_like(digest))
-            return await self._commit(upload, blob)
+            return await self._commit(upload, blob, ensure)
 
     async def cancel(self, repository: RepositoryName, upload_id: str) -> None:
         """End an upload and forget its bytes.
@@ -198,7 +209,8 @@ class Uploads:
             upload = await self.get(repository, upload_id)
             if chunk is not None:
                 _check_order(upload, chunk)
-            await self._cut_back(file, upload.received)
+            # those who read it go on if what comes now is what they were given
+            await self._cut_back(file, upload.received, in_place=chunk is None or not chunk.is_followed)
             try:
                 yield upload, file
             except StorageFull:
@@ -216,9 +228,9 @@ class Uploads:
         finally:
             file.close()
 
-    async def _cut_back(self, file: UploadFile, size: int) -> None:
+    async def _cut_back(self, file: UploadFile, size: int, *, in_place: bool = True) -> None:
         if file.size > size:
-            await self._in_thread(file.truncate, size)
+            await self._in_thread(lambda: file.truncate(size, in_place=in_place))
 
     async def _take(
         self, upload: Upload, file: UploadFile, chunk: Chunk, hashes: Hashes | None, *, record: bool = True
@@ -281,7 +293,7 @@ class Uploads:
         assert sha256 is not None  # noqa: S101 - every choice of algorithms has it
         return Blob(sha256, sha512, upload.received, 0)
 
-    async def _commit(self, upload: Upload, blob: Blob) -> Blob:
+    async def _commit(self, upload: Upload, blob: Blob, ensure: Ensure) -> Blob:
         """Rename, then one transaction. Bytes that are here already are not kept twice."""
         live: int | None = None
         while live is None:
@@ -294,7 +306,7 @@ class Uploads:
                 # garbage that the collector, once the row names another file, would not come to
                 await self._in_thread(self._store.remove_blobs, [(blob.digest, before)])
             blob = msgspec.structs.replace(blob, generation=generation)
-            live = await self._db.write(lambda tx, blob=blob: self._record(tx, upload, blob))  # type: ignore[misc]
+            live = await self._db.write(lambda tx, blob=blob: self._record(tx, upload, blob, ensure))  # type: ignore[misc]
             if live != generation:
                 # no row will ever name this file
                 await self._in_thread(self._store.remove_blobs, [(blob.digest, generation)])
@@ -302,7 +314,7 @@ class Uploads:
         log.debug("blob_committed", repository=upload.repository, digest=blob.digest, bytes=blob.size)
         return blob
 
-    def _record(self, tx: Transaction, upload: Upload, blob: Blob) -> int | None:
+    def _record(self, tx: Transaction, upload: Upload, blob: Blob, ensure: Ensure) -> int | None:
         """Row live, repository linked and leased, upload gone: all or nothing; which generation is live."""
         live = blob_rows.make_live(tx, blob.digest, blob.sha512, blob.size, blob.generation)
         if live is None:
@@ -310,7 +322,7 @@ class Uploads:
         repository = rows.take(tx, upload.id)
         if repository is None:
             raise UploadUnknown(upload=upload.id)
-        repository_id = ensure_repository(tx, repository)
+        repository_id = ensure(tx, repository)
         blob_rows.link(tx, repository_id, blob.digest, "uploaded", self._lease_ms)
         return live
 
