@@ -165,7 +165,8 @@ class MirrorCached:
     _image: Image | None = None
     _blob: Blob | None = None
 
-    _TURNS: ClassVar[int] = 3
+    _LOADS: ClassVar[int] = 9
+    _PULLS: ClassVar[int] = 3
 
     def prepare(self, stand: Stand, server: Server) -> None:
         """Push the same to the upstream and to the mirror; pull it once through the mirror."""
@@ -192,12 +193,15 @@ class MirrorCached:
         costs_us: dict[str, list[float]] = {_MIRRORED: [], _LOCAL: []}
         cpu_s: dict[str, list[float]] = {_MIRRORED: [], _LOCAL: []}
         order = [_MIRRORED, _LOCAL] if number % 2 else [_LOCAL, _MIRRORED]
-        for turn in range(self._TURNS):
+        for turn in range(self._LOADS):
             for repository in order if turn % 2 else order[::-1]:
-                rate, cost_us = self._load(stand, pair, repository, stand.load_s)
+                # short and often: what else the machine does comes to both
+                rate, cost_us = self._load(stand, pair, repository, 1)
                 rates[repository].append(rate)
                 costs_us[repository].append(cost_us)
-                cpu_s[repository].append(self._pull(stand, pair, repository, 2 if stand.is_quick else 4))
+        for turn in range(1 if stand.is_quick else self._PULLS):
+            for repository in order if turn % 2 else order[::-1]:
+                cpu_s[repository].append(self._pull(stand, pair, repository, 4))
         return {
             "manifest_ratio": middle(rates[_MIRRORED]) / middle(rates[_LOCAL]),
             "manifest_cpu_ratio": middle(costs_us[_MIRRORED]) / middle(costs_us[_LOCAL]),

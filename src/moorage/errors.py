@@ -70,7 +70,11 @@ class RegistryError(Exception):
 class NameInvalid(RegistryError):
     """The repository name does not follow the grammar or is too long."""
 
-    status, code, message = 400, "NAME_INVALID", "invalid repository name"
+    status, code = 400, "NAME_INVALID"
+    message = (
+        "invalid repository name: want lower-case letters and digits, parted by '.', '_', '-' or '/',"
+        " as team/app, at most 255 characters"
+    )
 
 
 class NameUnknown(RegistryError):

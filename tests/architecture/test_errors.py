@@ -94,3 +94,11 @@ def test_refusal_for_now_says_when_to_come_back(refusal: type[RegistryError]) ->
 
 def test_refusals_live_in_one_place() -> None:
     assert {refusal.__module__ for refusal in REFUSALS} == {"moorage.errors"}
+
+
+def test_refusal_as_text_is_its_message_and_its_detail_in_words() -> None:
+    """Commands on a data folder and the log of jobs show a refusal so."""
+    assert str(errors.StorageFull(reserve_bytes=5)) == f"{errors.StorageFull.message} (reserve_bytes: 5)"
+    missing = errors.ManifestBlobUnknown(["sha256:aa", "sha256:bb"])
+    assert str(missing) == f"{missing.message} (digests: sha256:aa, sha256:bb)"
+    assert str(errors.StorageReadOnly()) == errors.StorageReadOnly.message

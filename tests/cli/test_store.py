@@ -103,7 +103,7 @@ def test_what_was_damaged_before_is_told_until_it_is_pushed_again(own: ServerPro
     assert (first.code, "damaged before" in first.out) == (1, False)
     assert second.code == 1
     assert "read, 0 damaged\n✗ 1 damaged before, not pushed again yet: moorage store damaged" in second.out
-    assert "✗ 1 blobs are damaged since that check" in status.out
+    assert "✗ damaged since that check: 1 blob; see moorage store damaged" in status.out
     assert "✓" not in status.out
     assert "damaged before" not in third.out
 
@@ -171,3 +171,21 @@ def test_mistrusted_store_is_told(own: ServerProcess, layer: bytes) -> None:
     accepted = moorage("store", "accept", "--data", own.data_dir).check()
     assert accepted.out == "The store is trusted.\n"
     assert json.loads(moorage("store", "status", "--json", "--data", own.data_dir).out)["mistrusted"] is None
+
+
+def test_job_that_is_followed_says_by_its_exit_code_whether_it_was_done(
+    own: ServerProcess, layer: bytes, where: tuple[object, ...]
+) -> None:
+    """A script that starts a job by the API waits for it so."""
+    moorage("verify", "team/app:v1", *where).check()
+    (done,) = moorage("jobs", "list", "--kind", "verify", "--json", *where).json()
+    moorage("verify", "team/app:none", *where)
+    (failed,) = moorage("jobs", "list", "--kind", "verify", "--state", "failed", "--json", *where).json()
+
+    whole = moorage("jobs", "show", done["id"], "--follow", *where)
+    lost = moorage("jobs", "show", failed["id"], "--follow", *where)
+
+    assert (whole.code, lost.code) == (0, 1)
+    assert "manifest unknown" in lost.out
+    # only who follows is told so: to look is no failure
+    assert moorage("jobs", "show", failed["id"], *where).code == 0

@@ -1,5 +1,6 @@
 """`moorage delete`, `trash`, `gc`: what goes, what it frees, and how it comes back."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,9 @@ def test_repository_comes_back_under_another_name(folder: Path, pusher: Pusher) 
     pusher.push("team/whole", "1.0")
     removed = moorage("repository", "remove", "team/whole", "--data", folder).check().out
     assert "moorage trash restore-repository" in removed
+    # its layer, its config, and after when they go
+    assert re.search(r"Frees 0 B now, 1\.9 MiB after \d{4}-", removed)
+    assert re.search(r"team/whole +1\.9 MiB", moorage("trash", "list", "--data", folder).check().out)
     number = removed.split("restore-repository ")[1].split()[0]
     pusher.push("team/whole", "2.0")
 
@@ -103,3 +107,11 @@ def test_parts_of_the_store_are_told_to_a_person(folder: Path, pusher: Pusher) -
 )
 def test_what_cannot_be_deleted_is_said(folder: Path, image: str, reason: str) -> None:
     assert reason in moorage("delete", image, "--data", folder).refusal
+
+
+def test_name_that_cannot_be_is_said_with_what_one_looks_like(folder: Path) -> None:
+    for arguments in (("show", "Team/App"), ("add", "team//app"), ("remove", "team/app_")):
+        assert (
+            "want lower-case letters and digits"
+            in moorage("repository", *arguments, "--data", folder).refusal
+        )

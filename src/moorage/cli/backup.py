@@ -14,7 +14,7 @@ import typer
 
 from moorage.cli.manage.client import Unreachable
 from moorage.cli.manage.session import JsonOption, refusals_told
-from moorage.cli.manage.showing import Show, shown
+from moorage.cli.manage.showing import Show, counted, shown
 from moorage.cli.manage.store import amount
 from moorage.cli.settings import ConfigOption, DataOption, load_or_exit
 from moorage.config import Settings
@@ -96,10 +96,11 @@ async def _back_up(settings: Settings, root: Path, wanted: "Wanted", progress: "
 
 def _tell(root: Path, made: "BackedUp") -> None:
     how = ", ".join(f"{count:,} {how}" for how, count in sorted(made.how.items()))
-    typer.echo(f"{made.generation} in {root}: {made.blobs:,} blobs of {amount(made.bytes)} ({how or 'none'})")
+    held = f"{counted(made.blobs, 'blob')} of {amount(made.bytes)}"
+    typer.echo(f"{made.generation} in {root}: {held} ({how or 'none'})")
     if made.removed_generations:
         typer.echo(
-            f"removed {', '.join(made.removed_generations)}, and {made.removed_blobs:,} blobs of"
+            f"removed {', '.join(made.removed_generations)}, and {counted(made.removed_blobs, 'blob')} of"
             f" {amount(made.removed_bytes)} that only they had"
         )
     for digest in made.missing:
@@ -164,7 +165,7 @@ def restore(
     else:
         there = f", {made.were_there:,} of them there already" if made.were_there else ""
         typer.echo(
-            f"{data} is as the registry was at {shown(made.made_at)}: {made.blobs:,} blobs of"
+            f"{data} is as the registry was at {shown(made.made_at)}: {counted(made.blobs, 'blob')} of"
             f" {amount(made.bytes)}{there}, each compared with its digest."
         )
         typer.echo(f"Serve it: moorage serve --data {data}")

@@ -1,15 +1,18 @@
 """Repositories: the endpoints and their documents."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
 
+from moorage.api.deletions import Frees, frees_at
 from moorage.api.manage.documents import NamePage, Page, Repository, page, time_of
 from moorage.api.manage.routes import Ask, NoQuery
 from moorage.api.v2.lists import list_pullable
+from moorage.database import Database
 from moorage.errors import Denied, NameInvalid, NameUnknown, Unsupported, UpstreamStateInvalid
 from moorage.identity.managing.grants import may_administer
+from moorage.lifecycle.garbage.rows import measure_deleted
 from moorage.lifecycle.renaming import rename_repository
 from moorage.mirrors.rows import find_upstream
 from moorage.oci.names import RepositoryName, is_repository_name
@@ -105,16 +108,20 @@ class DeletedRepositoryReply(Struct, frozen=True):
     deleted_at: datetime
     deleted_by: str
     restorable_until: datetime
+    frees: Frees
 
 
-def show_deleted(deleted: DeletedRepository) -> DeletedRepositoryReply:
+async def show_deleted(db: Database, deleted: DeletedRepository) -> DeletedRepositoryReply:
     """A repository in the trash as the API shows it."""
+    until = time_of(deleted.purge_at)
     return DeletedRepositoryReply(
         deleted.id,
         deleted.name,
         time_of(deleted.deleted_at),
         deleted.deleted_by,
-        time_of(deleted.purge_at),
+        until,
+        # its leases go with it
+        frees_at(await measure_deleted(db, deleted.id), until, timedelta(0)),
     )
 
 
@@ -125,9 +132,8 @@ async def delete(ask: Ask[None, NoQuery]) -> DeletedRepositoryReply:
         raise Unsupported(reason="deleting is switched off (delete.enabled)")
     await ask.services.gate.check_action(ask.caller, name, "delete")
     settings = ask.services.settings.delete
-    return show_deleted(
-        await delete_repository(ask.services.db, ask.services.uploads, name, ask.actor, settings.grace_ms)
-    )
+    db, uploads = ask.services.db, ask.services.uploads
+    return await show_deleted(db, await delete_repository(db, uploads, name, ask.actor, settings.grace_ms))
 
 
 async def check_seen(ask: Ask[Any, Any]) -> RepositoryName:

@@ -146,14 +146,15 @@ async def purge(ask: Ask[None, NoQuery]) -> DeletionReply:
 async def list_repositories(ask: Ask[None, DeletedPage]) -> Page[DeletedRepositoryReply]:
     """A page of the deleted repositories that the caller could pull from."""
     db, gate = ask.services.db, ask.services.gate
-    return await collect(
+    found = await collect(
         lambda before, limit: list_deleted(db, before, limit),
         ask.query.after,
         ask.query.n,
         lambda deleted: deleted.id,
         lambda deleted: gate.may(ask.caller, deleted.name, "pull"),
-        show_deleted,
+        lambda deleted: deleted,
     )
+    return Page([await show_deleted(db, each) for each in found.items], found.next)
 
 
 async def restore_whole(ask: Ask[RepositoryRestoration, NoQuery]) -> RestoredRepositoryReply:
@@ -173,8 +174,9 @@ async def purge_whole(ask: Ask[None, NoQuery]) -> DeletedRepositoryReply:
     """Let a deleted repository's time in the trash be over."""
     deleted = await _find_repository(ask, "delete")
     _check_enabled(ask)
+    shown = await show_deleted(ask.services.db, deleted._replace(purge_at=0))
     await purge_repository(ask.services.db, deleted.id, ask.actor)
-    return show_deleted(deleted._replace(purge_at=0))
+    return shown
 
 
 def _check_enabled(ask: Ask[Any, Any]) -> None:

@@ -7,7 +7,7 @@ import typer
 from moorage.cli.manage.client import Fact
 from moorage.cli.manage.following import finish
 from moorage.cli.manage.session import Session, managing
-from moorage.cli.manage.showing import shown, shown_bytes
+from moorage.cli.manage.showing import counted, shown, shown_bytes
 
 app = typer.Typer(help="Garbage: what nothing needs any more.", no_args_is_help=True)
 _PARTS: Final = {
@@ -35,7 +35,8 @@ def status(session: Session) -> None:
     session.show.table(rows, {"what": "WHAT", "size": "SIZE"}, "")
     typer.echo("")
     typer.echo(
-        f"Sharing saves {shown_bytes(found['shared_bytes'])}: {found['blobs']:,} blobs, each kept once."
+        f"Sharing saves {shown_bytes(found['shared_bytes'])}:"
+        f" {counted(found['blobs'], 'blob')}, each kept once."
     )
     if found["next_at"]:
         typer.echo(f"The next bytes go after {shown(found['next_at'])}: moorage gc plan")
@@ -54,10 +55,12 @@ def _said(run: Fact) -> str:
 
 
 def _what(result: Fact) -> str:
-    sentence = f"{result['removed_blobs']:,} blobs of {shown_bytes(result['removed_bytes'])} removed"
+    sentence = f"{counted(result['removed_blobs'], 'blob')} of {shown_bytes(result['removed_bytes'])} removed"
     purged = result["purged_manifests"], result["purged_repositories"]
     if any(purged):
-        sentence += f", {purged[0]:,} manifests and {purged[1]:,} repositories left the trash"
+        sentence += (
+            f", {counted(purged[0], 'manifest')} and {counted(purged[1], 'repository')} left the trash"
+        )
     if result["obstacle"]:
         sentence += f"; stopped: {result['obstacle']}"
     return sentence

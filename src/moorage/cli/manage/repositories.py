@@ -6,6 +6,7 @@ import typer
 
 from moorage.cli.manage.session import Session, managing
 from moorage.cli.manage.showing import shown
+from moorage.cli.manage.trash import frees
 
 app = typer.Typer(help="Repositories. The first push makes one, too.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As team/app.", show_default=False)]
@@ -56,7 +57,7 @@ def remove(session: Session, name: NameArgument) -> None:
     reply = session.client.delete("repositories", *name.split("/"))
     until = shown(reply["restorable_until"])
     session.show.done(
-        f"The repository {name} is in the trash until {until}."
-        f" To bring it back: moorage trash restore-repository {reply['deletion']}",
+        f"The repository {name} is in the trash until {until}.\n"
+        f"Frees {frees(reply)}. To bring it back: moorage trash restore-repository {reply['deletion']}",
         reply,
     )

@@ -8,7 +8,7 @@ import typer
 from moorage.cli.manage.client import Fact
 from moorage.cli.manage.following import finish
 from moorage.cli.manage.session import Session, managing, refuse
-from moorage.cli.manage.showing import shown, shown_bytes
+from moorage.cli.manage.showing import counted, shown, shown_bytes
 from moorage.config_file import read_duration
 
 app = typer.Typer(
@@ -142,7 +142,8 @@ def run(
         refuse(result["refused"])
     freed = shown_bytes(result["frees_bytes"])
     session.show.done(
-        f"{result['tags']:,} tags are gone, {result['manifests']:,} manifests in the trash;"
+        f"{counted(result['tags'], 'tag')} {'is' if result['tags'] == 1 else 'are'} gone,"
+        f" {counted(result['manifests'], 'manifest')} in the trash;"
         f" {freed} will be free when it is emptied of them.",
         result,
     )
@@ -167,7 +168,7 @@ def _sum(planned: Iterable[Fact]) -> Fact:
 def _describe(planned: list[Fact]) -> str:
     total = _sum(planned)
     return (
-        f"{total['removes']:,} of {len(planned):,} tags would go, which frees"
+        f"{total['removes']:,} of {counted(len(planned), 'tag')} would go, which frees"
         f" {shown_bytes(total['frees_bytes'])}."
     )
 

@@ -8,7 +8,7 @@ from moorage.cli.manage.client import Fact
 from moorage.cli.manage.digests import find_digest
 from moorage.cli.manage.following import finish
 from moorage.cli.manage.session import Session, managing
-from moorage.cli.manage.showing import shown
+from moorage.cli.manage.showing import counted, shown
 from moorage.lifecycle.checking.report import KINDS
 
 app = typer.Typer(help="Whether rows and files belong together.", no_args_is_help=True)
@@ -47,8 +47,8 @@ def check(
 
 def _tell_report(report: Fact, damaged: int = 0) -> None:
     typer.echo(
-        f"{report['blobs']:,} blobs of {amount(report['bytes'])} in {report['files']:,} files,"
-        f" {report['manifests']:,} manifests"
+        f"{counted(report['blobs'], 'blob')} of {amount(report['bytes'])}"
+        f" in {counted(report['files'], 'file')}, {counted(report['manifests'], 'manifest')}"
     )
     for kind, count in report["counts"].items():
         weight, meaning = KINDS.get(kind, ("note", kind))
@@ -57,7 +57,7 @@ def _tell_report(report: Fact, damaged: int = 0) -> None:
             images = f"  needed by {shown(finding['images'])}" if finding["images"] else ""
             typer.echo(f"    {shown(finding['target'])}{images}")
     if damaged and not report["counts"]:
-        typer.echo(f"✗ {damaged:,} blobs are damaged since that check: moorage store damaged")
+        typer.echo(f"✗ damaged since that check: {counted(damaged, 'blob')}; see moorage store damaged")
     elif not report["counts"]:
         typer.echo("✓ rows and files belong together")
     if report["mistrusted"]:
@@ -113,7 +113,8 @@ def run_scrub(
         session.show.json(result)
     else:
         typer.echo(
-            f"{result['blobs']:,} blobs of {amount(result['bytes'])} and {result['manifests']:,} manifests"
+            f"{counted(result['blobs'], 'blob')} of {amount(result['bytes'])} and"
+            f" {counted(result['manifests'], 'manifest')}"
             f" read, {result['damaged']} damaged"
         )
         for each in result["found"]:

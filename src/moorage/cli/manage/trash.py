@@ -107,12 +107,14 @@ def list_all(
         columns = {
             "deletion": "ID",
             "name": "DELETED REPOSITORY",
+            "size": "FREES",
             "deleted_by": "BY",
             "deleted_at": "DELETED",
             "restorable_until": "RESTORABLE UNTIL",
         }
         typer.echo("")
-        session.show.table(repositories, columns, "")
+        rows = [{**each, "size": shown_bytes(each["frees"]["later_bytes"])} for each in repositories]
+        session.show.table(rows, columns, "")
         typer.echo("To bring one back: moorage trash restore-repository ID")
 
 

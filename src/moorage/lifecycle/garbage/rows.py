@@ -232,6 +232,20 @@ async def read_obstacle(db: Database) -> str | None:
     return row[0] or (f"{row[1]} is under way" if row[1] else None)
 
 
+# of a deleted repository
+_ONLY_THERE = f"""
+    SELECT coalesce(sum(b.size), 0) FROM repository_blob l
+    JOIN blob b ON b.digest = l.digest AND b.state = 'live'
+    WHERE l.repository = r.id AND NOT ({_NEEDED})
+"""
+
+
+async def measure_deleted(db: Database, repository_id: int) -> int:
+    """The bytes that go from the disk with a deleted repository."""
+    found = await db.scan(f"SELECT ({_ONLY_THERE}) FROM repository r WHERE r.id = ?", (repository_id,))
+    return int(found[0][0]) if found else 0
+
+
 async def list_due_trash(
     db: Database, limit: int
 ) -> list[tuple[int, str, RepositoryName, Digest | None, int, int]]:
@@ -251,11 +265,7 @@ async def list_due_trash(
     )
     rows += await db.scan(
         f"""
-        SELECT r.purge_at, 'repository', r.deleted_name, NULL, (
-            SELECT coalesce(sum(b.size), 0) FROM repository_blob l
-            JOIN blob b ON b.digest = l.digest AND b.state = 'live'
-            WHERE l.repository = r.id AND NOT ({_NEEDED})
-        ), r.id
+        SELECT r.purge_at, 'repository', r.deleted_name, NULL, ({_ONLY_THERE}), r.id
         FROM repository r WHERE r.purge_at IS NOT NULL ORDER BY r.purge_at LIMIT ?
         """,
         (limit,),
