@@ -283,8 +283,7 @@ class Fills:
         """Wait while another process holds the file; the blob it made, None where it made none."""
         while True:
             await asyncio.sleep(_LOOK_AGAIN_S)
-            blob = await self._find_kept(fill)
-            if blob is not None:
+            if (blob := await self._find_kept(fill)) is not None:
                 return blob
             try:
                 # not in a thread: who is cancelled meanwhile would hold it for good
