@@ -127,7 +127,7 @@ async def test_client_that_leaves_before_the_first_byte_leaves_no_open_file(
         del pieces
     gc.collect()
 
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
     hub.gate.set()
     await mirrors.fills.finish(HUB, NGINX, DIGEST)
 
