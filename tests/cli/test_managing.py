@@ -187,16 +187,16 @@ def test_token_that_does_not_count_is_told_in_words(server: ServerProcess) -> No
 
 
 def test_name_and_password_can_come_from_a_script(server: ServerProcess, folder: Path) -> None:
-    moorage("user", "add", "carol", "--password-stdin", "--data", folder, stdin=f"{PASSWORD}\n").check()
-    as_carol = ("--user", "carol", "--password-stdin", "--registry", server.url)
+    moorage("user", "add", "erin", "--password-stdin", "--data", folder, stdin=f"{PASSWORD}\n").check()
+    as_erin = ("--user", "erin", "--password-stdin", "--registry", server.url)
 
-    assert moorage("whoami", *as_carol, "--json", stdin=f"{PASSWORD}\n").json()["name"] == "carol"
-    assert moorage("token", "create", "ci", *as_carol, "--json", stdin=f"{PASSWORD}\n").json()["secret"]
-    wrong = moorage("whoami", *as_carol, stdin="something else\n").refusal
+    assert moorage("whoami", *as_erin, "--json", stdin=f"{PASSWORD}\n").json()["name"] == "erin"
+    assert moorage("token", "create", "ci", *as_erin, "--json", stdin=f"{PASSWORD}\n").json()["secret"]
+    wrong = moorage("whoami", *as_erin, stdin="something else\n").refusal
     assert "does not take this token or password" in wrong
     # a command that asks for passwords of its own reads them after the one to sign in by
-    moorage("user", "passwd", "carol", *as_carol, stdin=f"{PASSWORD}\n{PASSWORD}\n{PASSWORD} 2\n").check()
-    assert moorage("whoami", *as_carol, stdin=f"{PASSWORD} 2\n").code == 0
+    moorage("user", "passwd", "erin", *as_erin, stdin=f"{PASSWORD}\n{PASSWORD}\n{PASSWORD} 2\n").check()
+    assert moorage("whoami", *as_erin, stdin=f"{PASSWORD} 2\n").code == 0
 
 
 def test_no_credentials_are_told_in_words(server: ServerProcess) -> None:
