@@ -303,10 +303,13 @@ def test_job_that_a_command_does_itself_is_left_to_others_when_it_is_interrupted
     os.close(app.prepare(settings_for(jobs.folder)))
     (held,) = jobs.ask(hold=[1])
     command = [*ERRANDS, "run", "jobs", "show", str(held), "--follow", "--data", str(jobs.folder)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as following:
-        wait_until(lambda: jobs.job(held).progress is not None)
+    following = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: jobs.job(held).progress is not None, seconds=30)
         following.send_signal(signal.SIGINT)
-        _, said = following.communicate(timeout=10)
+        _, said = following.communicate(timeout=30)
+    finally:
+        following.kill()
 
     assert following.returncode == 1
     assert f"moorage jobs cancel {held}" in said
