@@ -116,10 +116,14 @@ class SmallDisk:
         """From now on every path leads to a mount that is read-only; what is open stays as it is."""
         at = str(self.mountpoint)
         self._run("mount", "--bind", at, at)
-        self._run("mount", "-o", "remount,bind,ro", at)
+        # busy for as long as someone writes to it
+        wait_until(lambda: self._succeeds("mount", "-o", "remount,bind,ro", at))
 
     def uncover(self) -> None:
         self._run("umount", str(self.mountpoint))
+
+    def _succeeds(self, *command: str) -> bool:
+        return subprocess.run([*self.enter, *command], check=False, timeout=STOP_SECONDS).returncode == 0
 
     def _run(self, *command: str) -> None:
         subprocess.run([*self.enter, *command], check=True, timeout=STOP_SECONDS)

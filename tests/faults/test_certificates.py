@@ -123,6 +123,8 @@ DAMAGES = [
 def test_f48_half_written_certificate_leaves_the_old_one_until_it_is_whole(
     tls_server: ServerProcess, pair: Pair, first: bytes
 ) -> None:
+    # each of its workers has begun by then, or it would have nothing to go on with
+    assert {each for _ in range(20) for each in shown(tls_server)} == {first}
     cut(pair)
 
     assert "not whole" in tls_server.wait_for_event("certificate_refused", level="error")["reason"]

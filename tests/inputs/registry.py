@@ -62,7 +62,7 @@ def encode(document: object) -> bytes:
     return json.dumps(document).encode()
 
 
-BY_ITSELF = frozenset({"job", "job_schedule", "pull", "pull_counting", "store_state"})
+BY_ITSELF = frozenset({"job", "job_schedule", "pull", "pull_counting", "saving", "store_state"})
 """Tables that a registry writes to now and then whatever is sent to it."""
 
 
