@@ -29,6 +29,8 @@ run: $(RUN_STAMP) ## serve on 127.0.0.1:5000 with data in ./data
 	@exec $(BIN)/moorage serve $(MOORAGE_SERVE)
 
 test: $(DEV_STAMP) ## everything this machine can test
+	@# hundreds of servers and commands are started: each would compile all of it again where nothing may be cached
+	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest $(TESTS)
 
 check: $(DEV_STAMP) ## format, lint, types, import direction
