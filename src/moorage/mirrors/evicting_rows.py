@@ -11,6 +11,7 @@ from moorage.database import Database, Transaction
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
 from moorage.registry.blobs.rows import unlink
+from moorage.registry.manifests.trash_rows import NOTHING_HAS_IT
 
 _AT_ONCE = 200
 
@@ -36,7 +37,7 @@ class Place(NamedTuple):
 
 
 # No index, no subject that is served leads to it, nor does a signature's tag say that it is another's.
-_IMAGES = """
+_IMAGES = f"""
     SELECT m.id, m.repository, r.name, m.digest, max(
         m.pushed_at,
         coalesce((SELECT last_at FROM pull WHERE repository = m.repository AND reference = m.digest), 0),
@@ -53,19 +54,7 @@ _IMAGES = """
     ) AS used_at
     FROM mirrored_repository o JOIN repository r ON r.id = o.repository AND r.deleted_at IS NULL
     JOIN manifest m ON m.repository = o.repository
-    WHERE {which} AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = m.id)
-    AND NOT EXISTS (
-        SELECT 1 FROM manifest_reference p WHERE p.target = m.digest AND p.repository = m.repository
-        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = p.manifest)
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM manifest s WHERE s.repository = m.repository AND s.digest = m.subject
-        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = s.id)
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM manifest s WHERE s.repository = m.repository AND s.sha512 = m.subject
-        AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = s.id)
-    )
+    WHERE {{which}} AND {NOTHING_HAS_IT}
     AND NOT EXISTS (
         SELECT 1 FROM tag t JOIN manifest s ON s.repository = t.repository
             AND s.digest = 'sha256:' || substr(t.name, 8, 64) AND s.id <> m.id

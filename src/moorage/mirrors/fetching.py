@@ -8,6 +8,7 @@ manifest fetched. While the upstream cannot be asked, what is here is served, an
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 import structlog
@@ -179,7 +180,7 @@ class Manifests:
                 shown = await self._ask(
                     upstream,
                     address,
-                    lambda address=address: self._registry.head_manifest(address, remote, tag, ASK_AGAIN_S),  # type: ignore[misc]
+                    partial(self._registry.head_manifest, address, remote, tag, ASK_AGAIN_S),
                 )
             except NotThere:
                 log.info("mirror_tag_gone", upstream=upstream.name, repository=repository, tag=tag)
@@ -210,13 +211,8 @@ class Manifests:
             await asyncio.shield(
                 self._flights.once((repository, reference), self._bring(upstream, repository, reference))
             )
-        except NotThere as failure:
-            self._note_absent(repository, reference, str(failure))
-            raise ManifestUnknown(
-                name=repository, reference=reference[:200], reason=str(failure)
-            ) from failure
-        except NotAllowed as failure:
-            # what a registry says of a repository that there is not, to someone it does not know
+        except (NotThere, NotAllowed) as failure:
+            # the second is what a registry says, to one it does not know, of what there is not
             self._note_absent(repository, reference, str(failure))
             raise ManifestUnknown(
                 name=repository, reference=reference[:200], reason=str(failure)

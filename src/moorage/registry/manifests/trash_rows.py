@@ -11,10 +11,8 @@ from moorage.oci.digest import SHA512, Digest, algorithm_of
 _ASKED_AT_ONCE = 500
 
 
-# Of no use but by the manifest it hangs on: untagged, in no index, without another subject that is served.
-_LOOSE = """
+NOTHING_HAS_IT = """
     NOT EXISTS (SELECT 1 FROM trash WHERE manifest = m.id)
-    AND NOT EXISTS (SELECT 1 FROM tag WHERE manifest = m.id)
     AND NOT EXISTS (
         SELECT 1 FROM manifest_reference p WHERE p.target = m.digest AND p.repository = m.repository
         AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = p.manifest)
@@ -28,6 +26,10 @@ _LOOSE = """
         AND NOT EXISTS (SELECT 1 FROM trash WHERE manifest = s.id)
     )
 """
+"""Of a manifest `m` that is served: no index has it, and no subject of it is served."""
+
+# Of no use but by the manifest it hangs on: untagged besides.
+_LOOSE = f"NOT EXISTS (SELECT 1 FROM tag WHERE manifest = m.id) AND {NOTHING_HAS_IT}"
 
 
 def put_in_trash(tx: Transaction, row_ids: Sequence[int], deletion_id: int) -> None:
