@@ -94,7 +94,8 @@ class Upstreams:
             upstream = next((each for each in self._all if each.is_called(host)), None)
             if upstream is None:
                 raise NameUnknown(name=name, reason=f"there is no upstream called {host[:100]} here")
-            return await self._place_in(upstream, self._remote(upstream, name), asked)
+            # a client may say the registry twice: in the path and beside it
+            return await self._place_in(upstream, upstream.remote_of(name), asked)
         first, slash, _ = name.partition("/")
         upstream = self._by_name.get(first)
         if upstream is not None and slash:
@@ -104,11 +105,6 @@ class Upstreams:
             return Placed(name)
         # not remembered: the name is someone's here as soon as they push
         return await self._place_in(root, name)
-
-    @staticmethod
-    def _remote(upstream: Upstream, name: RepositoryName) -> RepositoryName:
-        """A client may say the registry twice: in the path and beside it."""
-        return upstream.remote_of(name)
 
     async def _place_in(
         self, upstream: Upstream, remote: RepositoryName, asked: _Asked | None = None
