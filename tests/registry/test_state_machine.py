@@ -55,6 +55,8 @@ from tests.spec.client import Reply
 
 EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "60"))
 STEPS = 25
+# until a planted fault is seen: most are within ten
+MOST_EXAMPLES = 1000
 
 
 class Content(bytes):
@@ -121,6 +123,15 @@ class RegistryMachine(RuleBasedStateMachine):
         # once, so that it knows what time it is before any clock jumps
         self.collect_garbage(is_time_over=False)
         return document
+
+    @initialize(target=documents)
+    def seed_index(self) -> Document:
+        """A child that only its index keeps: what forgets children is seen at the first collection."""
+        self.push_blob("a/b", b"{}", "post", "sha256")
+        child = image(b"{}", [])
+        self.put("a/b", child, [], "sha256")
+        self.put("a/b", index([child]), ["1.0"], "sha256")
+        return child
 
     @rule(
         repository=REPOSITORIES,
@@ -498,6 +509,13 @@ class RegistryMachine(RuleBasedStateMachine):
         assert self.registry.run(self.registry.garbage.collect()).obstacle is None
         self.model.end_leases()
 
+    @rule(repository=REPOSITORIES, document=documents)
+    def think_better_of_a_deletion(self, repository: str, document: Document) -> None:
+        """Three steps that chance seldom takes one after the other."""
+        self.delete_manifest(repository, document, "sha256")
+        self.collect_while_the_trash_has_its_time()
+        self.restore(repository, 0)
+
     def count_garbage(self) -> int:
         """Blobs that nothing needs."""
         row = self.registry.run(
@@ -645,7 +663,9 @@ def test_registry_with_a_fault_is_caught(
     with pytest.raises(AssertionError):
         run_state_machine_as_test(
             RegistryMachine,
-            settings=settings(PLAN, phases=[Phase.generate], report_multiple_bugs=False, max_examples=200),
+            settings=settings(
+                PLAN, phases=[Phase.generate], report_multiple_bugs=False, max_examples=MOST_EXAMPLES
+            ),
         )
 
 
@@ -658,5 +678,7 @@ def test_collector_with_a_fault_is_caught(
     with pytest.raises(AssertionError):
         run_state_machine_as_test(
             RegistryMachine,
-            settings=settings(PLAN, phases=[Phase.generate], report_multiple_bugs=False, max_examples=200),
+            settings=settings(
+                PLAN, phases=[Phase.generate], report_multiple_bugs=False, max_examples=MOST_EXAMPLES
+            ),
         )
