@@ -170,6 +170,8 @@ class Everywhere:
         """See `Registry`."""
         place = self._ask(at, "TAGS", repository)
         tags = sorted(each for name, each in place.manifests if name == repository and ":" not in each)
+        if not tags:
+            raise NotThere(f"it has no {repository}")
         return [each for each in tags if each > last][:limit]
 
     async def list_referrers(

@@ -10,8 +10,8 @@ from moorage.clock import now_ms
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.errors import ManifestUnknown, UpstreamFailed, UpstreamUnreachable
 from moorage.mirrors import rows
+from moorage.mirrors.absent import ABSENT_S
 from moorage.mirrors.asking import Busy, Failed, Fetched, Unreachable
-from moorage.mirrors.fetching import ABSENT_S
 from moorage.mirrors.flights import AT_ONCE
 from moorage.mirrors.lines import FAILURES_MAX
 from moorage.mirrors.mirrors import Mirrors
@@ -157,7 +157,7 @@ async def test_f42_that_there_is_no_such_tag_is_believed_for_less_than_a_minute(
     mirrors: Mirrors, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ABSENT_S <= 60
-    monkeypatch.setattr("moorage.mirrors.fetching.ABSENT_S", 0.1)
+    monkeypatch.setattr("moorage.mirrors.absent.ABSENT_S", 0.1)
     for _ in range(3):
         with pytest.raises(ManifestUnknown):
             await mirrors.manifests.bring(HUB, NGINX, "1")
