@@ -256,7 +256,11 @@ def read_until(terminal: int, text: bytes) -> bytes:
     shown, deadline = b"", time.monotonic() + 30
     while text not in shown:
         assert select.select([terminal], [], [], max(deadline - time.monotonic(), 0))[0], shown
-        shown += os.read(terminal, 4096)
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError as error:
+            # the command has ended; what it said is the reason
+            raise AssertionError(shown.decode()) from error
     return shown
 
 

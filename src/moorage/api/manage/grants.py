@@ -11,6 +11,7 @@ from moorage.identity.access import rows
 from moorage.identity.access.deciding import Action
 from moorage.identity.access.rows import Grant
 from moorage.identity.managing import grants as managing
+from moorage.identity.managing.administering import may_see_rules
 
 
 class GrantReply(Struct, frozen=True):
@@ -47,7 +48,7 @@ async def list_all(ask: Ask[None, IdPage]) -> Page[GrantReply]:
         ask.query.after,
         ask.query.n,
         lambda grant: grant.id,
-        lambda grant: managing.may_see_grant(db, caller, grant),
+        lambda grant: may_see_rules(db, caller, grant.pattern),
         show_grant,
     )
 
@@ -64,7 +65,7 @@ async def create(ask: Ask[NewGrant, NoQuery]) -> GrantReply:
 async def get(ask: Ask[None, NoQuery]) -> GrantReply:
     """One grant."""
     grant = await rows.get_grant(ask.services.db, ask.id)
-    if not await managing.may_see_grant(ask.services.db, ask.caller, grant):
+    if not await may_see_rules(ask.services.db, ask.caller, grant.pattern):
         raise GrantUnknown(id=ask.id)
     return show_grant(grant)
 

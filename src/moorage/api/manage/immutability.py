@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 from moorage.api.manage.documents import IdPage, Page, Pattern, collect, time_of
 from moorage.api.manage.routes import Ask, NoQuery
 from moorage.errors import RuleUnknown
+from moorage.identity.managing.administering import may_see_rules
 from moorage.registry.tags import immutability_rows as rows
 from moorage.registry.tags import ruling
 from moorage.registry.tags.immutability_rows import ImmutabilityRule
@@ -52,7 +53,7 @@ async def list_all(ask: Ask[None, IdPage]) -> Page[ImmutabilityReply]:
         ask.query.after,
         ask.query.n,
         lambda rule: rule.id,
-        lambda rule: ruling.may_see_rule(db, caller, rule),
+        lambda rule: may_see_rules(db, caller, rule.scope),
         _show,
     )
 
@@ -67,7 +68,7 @@ async def create(ask: Ask[NewImmutability, NoQuery]) -> ImmutabilityReply:
 async def get(ask: Ask[None, NoQuery]) -> ImmutabilityReply:
     """One rule."""
     rule = await rows.get_rule(ask.services.db, ask.id)
-    if not await ruling.may_see_rule(ask.services.db, ask.caller, rule):
+    if not await may_see_rules(ask.services.db, ask.caller, rule.scope):
         raise RuleUnknown(id=ask.id)
     return _show(rule)
 

@@ -10,8 +10,8 @@ from moorage.api.manage.documents import NamePage, Page, Repository, page, time_
 from moorage.api.manage.routes import Ask, NoQuery
 from moorage.api.v2.lists import list_pullable
 from moorage.database import Database
-from moorage.errors import Denied, NameInvalid, NameUnknown, Unsupported, UpstreamStateInvalid
-from moorage.identity.managing.grants import may_administer
+from moorage.errors import NameInvalid, NameUnknown, Unsupported, UpstreamStateInvalid
+from moorage.identity.managing.administering import check_may_administer
 from moorage.lifecycle.garbage.rows import measure_deleted
 from moorage.lifecycle.renaming import rename_repository
 from moorage.mirrors.rows import find_upstream
@@ -83,8 +83,7 @@ async def rename(ask: Ask[RepositoryChange, NoQuery]) -> RepositoryReply:
     db, caller = ask.services.db, ask.caller
     name, renamed = await check_seen(ask), check_name(ask.body.name)
     for each in (name, renamed):
-        if not await may_administer(db, caller, each):
-            raise Denied(reason=f"{caller.name} may not administer {each}")
+        await check_may_administer(db, caller, each)
     await _check_is_local(ask, name)
     await rename_repository(db, name, renamed, ask.services.settings.repositories.old_names, ask.actor)
     return await _show(ask, renamed)

@@ -10,9 +10,9 @@ from moorage.api.gate import Needs
 from moorage.api.manage.documents import IdPage, Page, Pattern, collect, time_of
 from moorage.api.manage.jobs import JobReply, show
 from moorage.api.manage.routes import Ask, NoQuery, Route
-from moorage.errors import Denied, FieldInvalid, NameUnknown, RuleUnknown
+from moorage.errors import FieldInvalid, NameUnknown, RuleUnknown
 from moorage.identity.access.patterns import check_pattern
-from moorage.identity.managing.grants import may_administer
+from moorage.identity.managing.administering import check_may_administer, may_see_rules
 from moorage.lifecycle.retention import rows, rules, running
 from moorage.lifecycle.retention.planning import Plan, Rules, plan_repository
 from moorage.lifecycle.retention.rows import RetentionRule
@@ -111,7 +111,7 @@ async def list_all(ask: Ask[None, IdPage]) -> Page[RetentionRuleReply]:
         ask.query.after,
         ask.query.n,
         lambda rule: rule.id,
-        lambda rule: rules.may_see_rule(db, caller, rule),
+        lambda rule: may_see_rules(db, caller, rule.scope),
         show_rule,
     )
 
@@ -134,7 +134,7 @@ async def create(ask: Ask[NewRetentionRule, NoQuery]) -> RetentionRuleReply:
 async def get(ask: Ask[None, NoQuery]) -> RetentionRuleReply:
     """One rule."""
     rule = await rows.get_rule(ask.services.db, ask.id)
-    if not await rules.may_see_rule(ask.services.db, ask.caller, rule):
+    if not await may_see_rules(ask.services.db, ask.caller, rule.scope):
         raise RuleUnknown(id=ask.id)
     return show_rule(rule)
 
@@ -196,8 +196,7 @@ def _show_plan(plan: Plan) -> list[PlannedTag]:
 async def run(ask: Ask[RunAsked, NoQuery]) -> JobReply:
     """Follow the rules now."""
     db, scope = ask.services.db, check_pattern(ask.body.scope)
-    if not await may_administer(db, ask.caller, scope):
-        raise Denied(reason=f"{ask.caller.name} may not administer {scope}")
+    await check_may_administer(db, ask.caller, scope)
     return show(await get_job(db, await running.ask_for_run(db, scope, ask.actor)))
 
 

@@ -8,7 +8,7 @@ from moorage.errors import Denied, NamespaceUnknown
 from moorage.identity.access import rows
 from moorage.identity.access.rows import NamespaceRow, Visibility
 from moorage.identity.callers.caller import Caller
-from moorage.identity.managing.grants import may_administer
+from moorage.identity.managing.administering import may_administer
 from moorage.identity.managing.receivers import Receiver, find_receiver
 from moorage.records.audit.rows import Actor, record
 

@@ -5,10 +5,10 @@ from typing import Final, NamedTuple
 
 from moorage.clock import now_ms
 from moorage.database import Database, Transaction
-from moorage.errors import Denied, FieldInvalid, RuleUnknown
+from moorage.errors import FieldInvalid, RuleUnknown
 from moorage.identity.access.patterns import check_pattern
 from moorage.identity.callers.caller import Caller
-from moorage.identity.managing.grants import may_administer
+from moorage.identity.managing.administering import check_may_administer, check_may_undo
 from moorage.lifecycle.retention import rows
 from moorage.lifecycle.retention.rows import NewestBy, RetentionRule
 from moorage.lifecycle.retention.saying import describe
@@ -29,11 +29,6 @@ class Keeps(NamedTuple):
     pulled: timedelta | None = None
 
 
-async def may_see_rule(db: Database, caller: Caller, rule: RetentionRule) -> bool:
-    """Whether this caller may know of a rule: who could remove it, and auditors."""
-    return caller.is_auditor or await may_administer(db, caller, rule.scope)
-
-
 async def create_rule(
     db: Database, caller: Caller, actor: Actor, scope: str, pattern: str, keeps: Keeps, wait: timedelta
 ) -> RetentionRule:
@@ -43,8 +38,7 @@ async def create_rule(
     """
     compile_tag_pattern(pattern)
     check_keeps(keeps)
-    if not await may_administer(db, caller, check_pattern(scope)):
-        raise Denied(reason=f"{caller.name} may not administer {scope}")
+    await check_may_administer(db, caller, check_pattern(scope))
 
     def work(tx: Transaction) -> RetentionRule:
         made = rows.insert_rule(
@@ -70,10 +64,7 @@ async def delete_rule(db: Database, caller: Caller, actor: Actor, rule_id: int) 
     Raises RuleUnknown (404), Denied (403).
     """
     rule = await rows.get_rule(db, rule_id)
-    if not await may_administer(db, caller, rule.scope):
-        if caller.is_auditor:
-            raise Denied(reason=f"{caller.name} may not administer {rule.scope}")
-        raise RuleUnknown(id=rule_id)
+    await check_may_undo(db, caller, rule.scope, RuleUnknown(id=rule_id))
 
     def work(tx: Transaction) -> None:
         rows.delete_rule(tx, rule_id)

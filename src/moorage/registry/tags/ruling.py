@@ -3,10 +3,10 @@
 from typing import Final
 
 from moorage.database import Database, Transaction
-from moorage.errors import Denied, FieldInvalid, RuleUnknown
+from moorage.errors import FieldInvalid, RuleUnknown
 from moorage.identity.access.patterns import check_pattern, namespace_of
 from moorage.identity.callers.caller import Caller
-from moorage.identity.managing.grants import may_administer
+from moorage.identity.managing.administering import check_may_administer, check_may_undo
 from moorage.records.audit.rows import Actor, record
 from moorage.registry.tags import immutability_rows as rows
 from moorage.registry.tags.immutability_rows import ImmutabilityRule
@@ -14,11 +14,6 @@ from moorage.registry.tags.patterns import compile_tag_pattern
 
 RULES_MAX: Final = 100
 """Rules of one namespace: each is read whenever one of its tags moves."""
-
-
-async def may_see_rule(db: Database, caller: Caller, rule: ImmutabilityRule) -> bool:
-    """Whether this caller may know of a rule: who could remove it, and auditors."""
-    return caller.is_auditor or await may_administer(db, caller, rule.scope)
 
 
 async def create_rule(
@@ -30,8 +25,7 @@ async def create_rule(
     Denied (403).
     """
     compile_tag_pattern(pattern)
-    if not await may_administer(db, caller, check_pattern(scope)):
-        raise Denied(reason=f"{caller.name} may not administer {scope}")
+    await check_may_administer(db, caller, check_pattern(scope))
 
     def work(tx: Transaction) -> ImmutabilityRule:
         same = rows.find_same(tx, scope, pattern)
@@ -52,10 +46,7 @@ async def delete_rule(db: Database, caller: Caller, actor: Actor, rule_id: int) 
     Raises RuleUnknown (404), Denied (403).
     """
     rule = await rows.get_rule(db, rule_id)
-    if not await may_administer(db, caller, rule.scope):
-        if caller.is_auditor:
-            raise Denied(reason=f"{caller.name} may not administer {rule.scope}")
-        raise RuleUnknown(id=rule_id)
+    await check_may_undo(db, caller, rule.scope, RuleUnknown(id=rule_id))
 
     def work(tx: Transaction) -> None:
         if not rows.delete_rule(tx, rule_id):
