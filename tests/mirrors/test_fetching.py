@@ -11,7 +11,7 @@ from moorage.databases.sqlite import SqliteDatabase
 from moorage.errors import ManifestUnknown, UpstreamFailed, UpstreamUnreachable
 from moorage.mirrors import rows
 from moorage.mirrors.absent import ABSENT_S
-from moorage.mirrors.asking import Busy, Failed, Fetched, Unreachable
+from moorage.mirrors.asking import Busy, Failed, Fetched, Unfit, Unreachable
 from moorage.mirrors.flights import AT_ONCE
 from moorage.mirrors.lines import FAILURES_MAX
 from moorage.mirrors.mirrors import Mirrors
@@ -242,6 +242,32 @@ async def test_disconnected_upstream_is_not_asked(
     with pytest.raises(UpstreamUnreachable, match="disconnected"):
         await mirrors.manifests.bring(HUB, NGINX, "2")
     assert hub.asked == asked
+
+
+async def test_who_asks_for_what_is_of_no_use_cuts_no_one_off(mirrors: Mirrors, hub: Elsewhere) -> None:
+    hub.push_image("library/nginx", "1", b"layer")
+    hub.failure = Unfit("it has only a manifest of schema 1 there")
+    for _ in range(2 * FAILURES_MAX):
+        with pytest.raises(UpstreamFailed, match="schema 1"):
+            await mirrors.manifests.bring(HUB, NGINX, "old")
+    hub.failure = None
+
+    await mirrors.manifests.bring(HUB, NGINX, "1")
+
+
+async def test_line_stays_open_while_the_registry_itself_is_refused(
+    mirrors: Mirrors, hub: Elsewhere, clock: Clock
+) -> None:
+    hub.failure = Unreachable("no route")
+    with pytest.raises(UpstreamUnreachable):
+        await mirrors.manifests.bring(HUB, NGINX, "1")
+    hub.failure = Unfit("hub.example answered 400")
+    clock.leap(timedelta(minutes=1))
+
+    await mirrors._lines.try_due((HUB,))
+
+    assert ("PING", "") in hub.asked
+    assert not mirrors._lines.is_usable(HUB)
 
 
 @pytest.mark.parametrize("back", [timedelta(minutes=5), timedelta(days=400)])

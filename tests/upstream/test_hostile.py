@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.mirrors.asking import Busy, Failed, NotAllowed, NotThere, Unreachable
+from moorage.mirrors.asking import Busy, Failed, NotAllowed, NotThere, Unfit, Unreachable
 from moorage.mirrors.upstreams import Address
 from moorage.oci.digest import digest_of
 from moorage.oci.media_types import OCI_MANIFEST
@@ -625,3 +625,30 @@ async def test_authority_that_cannot_be_read_is_told_of(client: HttpRegistry, se
 
     with pytest.raises(Unreachable, match="cannot be read"):
         await get_manifest(client, known_to(server.url, "-----BEGIN CERTIFICATE-----\nx\n"))
+
+
+@pytest.mark.parametrize(
+    ("status", "media_type", "body", "is_of_who_asks"),
+    [
+        (200, "application/vnd.docker.distribution.manifest.v1+prettyjws", b'{"schemaVersion":1}', True),
+        (200, "application/vnd.example.other+json", b"{}", True),
+        (200, OCI_MANIFEST, b" " * 1_000_001, True),
+        (400, "application/json", b'{"errors":[{"code":"DIGEST_INVALID"}]}', True),
+        (200, "text/html", b"<p>Pay first.</p>", False),
+        (200, OCI_MANIFEST, b"{", False),
+        (500, "application/json", b"{}", False),
+    ],
+)
+async def test_what_anyone_can_ask_for_in_vain_is_told_apart_from_a_line_that_fails(
+    serve: Serve, status: int, media_type: str, body: bytes, *, is_of_who_asks: bool
+) -> None:
+    server, client = (
+        serve(lambda _: reply(status, body, {"Content-Type": media_type})),
+        HttpRegistry(["127.0.0.1"]),
+    )
+
+    with pytest.raises(Failed) as failed:
+        await get_manifest(client, known_to(server.url))
+
+    assert isinstance(failed.value, Unfit) == is_of_who_asks
+    await client.close()

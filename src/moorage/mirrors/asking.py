@@ -130,5 +130,9 @@ class Failed(UpstreamFailure):
     """It failed: 5xx, cut, too large, bytes that do not match, nothing of a registry's."""
 
 
-class Contradicted(Failed):
-    """It says of something else than what points at it: whoever made that is to blame, not the line."""
+class Unfit(Failed):
+    """It answered well, but with what is of no use here: that is not the line's fault."""
+
+
+class Contradicted(Unfit):
+    """It says of something else than what points at it."""

@@ -14,7 +14,16 @@ from moorage.clock import now_ms
 from moorage.database import Database, Transaction
 from moorage.errors import RegistryError
 from moorage.mirrors import line_rows as rows
-from moorage.mirrors.asking import Busy, NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
+from moorage.mirrors.asking import (
+    Busy,
+    Failed,
+    NotAllowed,
+    NotThere,
+    Registry,
+    Unfit,
+    Unreachable,
+    UpstreamFailure,
+)
 from moorage.mirrors.line_rows import Line
 from moorage.mirrors.upstreams import Address, Upstream
 
@@ -91,8 +100,11 @@ class Lines:
             log.info("upstream_line_closed", upstream=upstream.name, address=address.url)
 
     async def failed(self, upstream: Upstream, address: Address, failure: UpstreamFailure) -> None:
-        """An address was asked in vain. That it has no such thing, or refuses it, is an answer."""
-        if isinstance(failure, NotThere | NotAllowed):
+        """An address was asked in vain. That it has no such thing, or none of use, or refuses it: an answer.
+
+        Else whoever asks for that a few times would cut everyone off.
+        """
+        if isinstance(failure, NotThere | NotAllowed | Unfit):
             await self.succeeded(upstream, address)
             return
         now = now_ms()
@@ -143,6 +155,9 @@ class Lines:
             return
         try:
             await self._registry.ping(address, TRIAL_TIMEOUT_S)
+        except Unfit as failure:
+            # of the registry itself there is nothing to be refused
+            await self.failed(upstream, address, Failed(str(failure)))
         except UpstreamFailure as failure:
             await self.failed(upstream, address, failure)
         else:

@@ -15,7 +15,7 @@ import msgspec
 
 from moorage.connecting import Addresses
 from moorage.errors import ManifestInvalid
-from moorage.mirrors.asking import BlobStream, Failed, Fetched, NotThere, Quota, Shown
+from moorage.mirrors.asking import BlobStream, Failed, Fetched, NotThere, Quota, Shown, Unfit
 from moorage.mirrors.upstreams import Address
 from moorage.oci import media_types
 from moorage.oci.descriptor import parse_descriptor
@@ -23,7 +23,7 @@ from moorage.oci.digest import Digest, algorithm_of, encoded_of
 from moorage.oci.names import RepositoryName, Tag, is_tag
 from moorage.upstream.asking import Asker, home_of, in_task
 from moorage.upstream.headers import read_content_range, read_length, read_next_link
-from moorage.upstream.manifests import ACCEPT, check_manifest, read_shown, said_digest
+from moorage.upstream.manifests import ACCEPT, PAGES, check_manifest, read_shown, said_digest
 from moorage.upstream.places import NoPlace, Place, follow
 from moorage.upstream.tokens import Scopes
 
@@ -67,6 +67,9 @@ class HttpRegistry:
     ) -> Fetched:
         """See `Registry`."""
         reply = await self._ask(at, "GET", repository, f"manifests/{reference}", timeout_s, ACCEPT)
+        if (read_length(reply.headers.get("Content-Length")) or 0) > max_bytes:
+            reply.close()
+            raise Unfit(f"{reply.place.name} has a manifest of more than {max_bytes} bytes there")
         payload = await in_task(reply.read(max_bytes))
         return check_manifest(reply.place.name, reply.headers, reference, payload)
 
@@ -217,7 +220,7 @@ def check_blob(reply: "Reply", digest: Digest) -> None:
 
 def is_html(reply: "Reply") -> bool:
     """Whether it is a page for a person, as of a proxy that wants to be paid."""
-    return media_types.bare(reply.headers.get("Content-Type", "")) in {"text/html", "application/xhtml+xml"}
+    return media_types.bare(reply.headers.get("Content-Type", "")) in PAGES
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from moorage.mirrors.asking import Busy, Failed, NotAllowed, NotThere, UpstreamFailure
+from moorage.mirrors.asking import Busy, Failed, NotAllowed, NotThere, Unfit, UpstreamFailure
 from moorage.upstream.headers import read_retry_after
 
 BODY_MAX_BYTES: Final = 16 * 1024
@@ -21,7 +21,7 @@ class Cut(Failed):
     """The connection went before there was an answer."""
 
 
-class Refused(Failed):
+class Refused(Unfit):
     """It understood what was asked and will not do it: asking again is of no use."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from moorage.mirrors.asking import Failed, Fetched, Shown
+from moorage.mirrors.asking import Failed, Fetched, Shown, Unfit
 from moorage.oci import media_types
 from moorage.oci.digest import SHA256, Digest, algorithm_of, digest_of, is_digest
 from moorage.upstream.headers import read_length
@@ -28,6 +28,8 @@ _SCHEMA1: Final = frozenset(
 )
 _UNSAID: Final = frozenset({"", "application/json", "text/plain", "application/octet-stream"})
 """What is sent where the type is in the document alone."""
+PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
+"""What a proxy sends that wants to be paid."""
 
 
 def said_digest(headers: Mapping[str, str]) -> Digest | None:
@@ -75,9 +77,11 @@ def check_manifest(host: str, headers: Mapping[str, str], reference: str, payloa
 
 def _check_type(host: str, media_type: str) -> None:
     if media_type in _SCHEMA1:
-        raise Failed(f"{host} has only a manifest of schema 1 there, which docker itself has given up")
+        raise Unfit(f"{host} has only a manifest of schema 1 there, which docker itself has given up")
     if media_type not in media_types.MANIFESTS | _UNSAID:
-        raise Failed(f"{host} answers with {media_type[:80]!r} in place of a manifest")
+        # a page is of someone on the way, anything else of whoever pushed it
+        kind = Failed if media_type in PAGES else Unfit
+        raise kind(f"{host} answers with {media_type[:80]!r} in place of a manifest")
 
 
 def _type_of(host: str, media_type: str, payload: bytes) -> str:
@@ -88,12 +92,12 @@ def _type_of(host: str, media_type: str, payload: bytes) -> str:
     if not isinstance(document, dict):
         raise Failed(f"{host} sent a manifest that is no JSON object")
     if document.get("schemaVersion") == 1:
-        raise Failed(f"{host} has only a manifest of schema 1 there, which docker itself has given up")
+        raise Unfit(f"{host} has only a manifest of schema 1 there, which docker itself has given up")
     if media_type in media_types.MANIFESTS:
         return media_type
     stated = document.get("mediaType")
     if stated is None:
         stated = media_types.OCI_INDEX if "manifests" in document else media_types.OCI_MANIFEST
     if stated not in media_types.MANIFESTS:
-        raise Failed(f"{host} sent a manifest of a type that is not taken here: {str(stated)[:80]!r}")
+        raise Unfit(f"{host} sent a manifest of a type that is not taken here: {str(stated)[:80]!r}")
     return str(stated)
