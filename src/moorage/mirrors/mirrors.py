@@ -13,7 +13,7 @@ from moorage.errors import BlobUnknown, ManifestUnknown, RegistryError
 from moorage.mirrors import rows
 from moorage.mirrors.along import Companions
 from moorage.mirrors.asking import Failed, Registry, Unreachable, UpstreamFailure
-from moorage.mirrors.fetching import ASK_AGAIN_S, Manifests, refusal_of
+from moorage.mirrors.fetching import ASK_AGAIN_S, FETCH_S, Manifests, refusal_of
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.placing import Upstreams
@@ -29,6 +29,8 @@ REFERRERS_MAX: Final = 100
 _TRY_EVERY_S: Final = 2.0
 _WRITE_EVERY_S: Final = 10.0
 _AT_ONCE: Final = 4
+_LISTS_AT_ONCE: Final = 16
+"""Lists may be long: whoever asks for many at once shall not take all the connections."""
 
 log = structlog.get_logger()
 
@@ -53,6 +55,7 @@ class Mirrors:
         self.manifests = manifests
         self.fills = fills
         self.savings = savings
+        self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
         self.companions = Companions(db, registry, upstreams, lines, manifests, fills, self.bring_referrers)
 
     def bring_companions(self) -> None:
@@ -91,7 +94,12 @@ class Mirrors:
         remote = upstream.remote_of(repository)
         address = await self._address(upstream)
         try:
-            found = await self._registry.list_tags(address, remote, last, limit, ASK_AGAIN_S)
+            async with asyncio.timeout(FETCH_S), self._lists:
+                found = await self._registry.list_tags(address, remote, last, limit, ASK_AGAIN_S)
+        except TimeoutError as error:
+            # of one list; the line may be good
+            failure = Unreachable(f"no list of tags came within {FETCH_S:.0f} s")
+            raise refusal_of(upstream, failure, self._lines.describe(upstream)) from error
         except UpstreamFailure as failure:
             await self._lines.failed(upstream, address, failure)
             raise refusal_of(upstream, failure, self._lines.describe(upstream)) from failure
@@ -121,10 +129,14 @@ class Mirrors:
         if checked_at is not None and 0 <= now - checked_at < upstream.freshness_ms:
             return None
         age_ms = max(0, now - checked_at) if checked_at is not None else 0
-        found = await self._list_referrers(upstream, repository, subject)
-        if found is None:
+        try:
+            async with asyncio.timeout(FETCH_S):
+                found = await self._list_referrers(upstream, repository, subject)
+                is_all = found is not None and await self._bring_listed(upstream, repository, found)
+        except TimeoutError:
+            # those that have begun to come go on, for who asks next
             return age_ms
-        if not await self._bring_listed(upstream, repository, found[:REFERRERS_MAX]):
+        if not is_all:
             return age_ms
         if await find_by_digest(self._db, repository, subject) is not None:
             # nothing is written down of digests that someone has made up
@@ -152,7 +164,7 @@ class Mirrors:
                     return False
             return True
 
-        return all(await asyncio.gather(*map(bring, found)))
+        return all(await asyncio.gather(*map(bring, found[:REFERRERS_MAX])))
 
     async def _list_referrers(
         self, upstream: Upstream, repository: RepositoryName, subject: Digest
@@ -164,7 +176,8 @@ class Mirrors:
             return None
         remote = upstream.remote_of(repository)
         try:
-            found = await self._registry.list_referrers(address, remote, subject, ASK_AGAIN_S)
+            async with self._lists:
+                found = await self._registry.list_referrers(address, remote, subject, ASK_AGAIN_S)
         except UpstreamFailure as failure:
             # not every registry knows of referrers: that it fails here says nothing of images
             if not isinstance(failure, Failed):
