@@ -10,11 +10,12 @@ from moorage.clock import now_ms
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.errors import ManifestUnknown, UpstreamFailed, UpstreamUnreachable
 from moorage.mirrors import rows
+from moorage.mirrors.absences import ABSENT_S
 from moorage.mirrors.asking import Busy, Failed, Fetched, Unreachable
-from moorage.mirrors.fetching import ABSENT_S
 from moorage.mirrors.flights import AT_ONCE
 from moorage.mirrors.lines import FAILURES_MAX
 from moorage.mirrors.mirrors import Mirrors
+from moorage.mirrors.refusing import Unkept
 from moorage.oci.names import RepositoryName, Tag
 from moorage.registry.manifests.rows import find_by_tag
 from moorage.registry.tags.immutability_rows import insert_rule
@@ -33,6 +34,7 @@ async def pull(mirrors: Mirrors, db: SqliteDatabase, reference: str = "1") -> tu
     """What a tag names after a pull as the endpoint does it, and its age where that is said."""
     await mirrors.upstreams.look(at_once=True)
     age_ms = await mirrors.manifests.refresh(HUB, NGINX, Tag(reference))
+    assert not isinstance(age_ms, Unkept)
     stored = await find_by_tag(db, NGINX, Tag(reference))
     if stored is None:
         await mirrors.manifests.bring(HUB, NGINX, reference)
@@ -157,7 +159,7 @@ async def test_f42_that_there_is_no_such_tag_is_believed_for_less_than_a_minute(
     mirrors: Mirrors, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ABSENT_S <= 60
-    monkeypatch.setattr("moorage.mirrors.fetching.ABSENT_S", 0.1)
+    monkeypatch.setattr("moorage.mirrors.absences.ABSENT_S", 0.1)
     for _ in range(3):
         with pytest.raises(ManifestUnknown):
             await mirrors.manifests.bring(HUB, NGINX, "1")

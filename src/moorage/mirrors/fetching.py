@@ -8,6 +8,7 @@ manifest fetched. While the upstream cannot be asked, what is here is served, an
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -20,10 +21,9 @@ from moorage.errors import (
     ManifestUnknown,
     RegistryError,
     TagImmutable,
-    UpstreamFailed,
-    UpstreamUnreachable,
 )
 from moorage.mirrors import rows
+from moorage.mirrors.absences import Absences
 from moorage.mirrors.asking import (
     Failed,
     Fetched,
@@ -36,6 +36,7 @@ from moorage.mirrors.asking import (
 from moorage.mirrors.flights import Flights
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.refusing import CANNOT_KEEP, Unkept, refusal_of
 from moorage.mirrors.rows import MirroredTag
 from moorage.mirrors.saving import Savings
 from moorage.mirrors.upstreams import Address, Upstream
@@ -45,6 +46,7 @@ from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor
 from moorage.registry.manifests.pushing import mirror_manifest
 from moorage.registry.manifests.rows import find_by_digest
+from moorage.registry.tags.immutability import find_fixing, read_rules_for
 
 ASK_AGAIN_S: Final = 2.5
 """How long a client waits to hear whether a tag that is here has moved."""
@@ -55,10 +57,6 @@ FETCH_S: Final = 8.0
 SLOT_S: Final = 1.5
 """How long it waits before that while very much is asked for."""
 
-ABSENT_S: Final = 30.0
-"""How long an upstream's word that it has no such manifest is believed."""
-
-_ABSENT_MAX: Final = 10_000
 _FRESH_MAX: Final = 50_000
 _FRESH_MAX_MS: Final = 366 * 86_400_000
 _CLAIM_MS: Final = 10_000
@@ -89,8 +87,8 @@ class Manifests:
         self._savings = savings
         self._manifest_max_bytes = manifest_max_bytes
         self._fresh_until: dict[tuple[RepositoryName, str], int] = {}
-        self._absent: dict[tuple[RepositoryName, str], tuple[float, str]] = {}
-        self._flights = Flights()
+        self._absences = Absences()
+        self._flights: Flights[Unkept | None] = Flights()
         self.on_seen: Seen = lambda *_: None
 
     async def close(self) -> None:
@@ -105,11 +103,11 @@ class Manifests:
         # a clock that was set back shall not make it fresh for ever
         return 0 < until - now_ms() <= _FRESH_MAX_MS
 
-    async def refresh(self, upstream: Upstream, repository: RepositoryName, tag: Tag) -> int | None:
+    async def refresh(self, upstream: Upstream, repository: RepositoryName, tag: Tag) -> int | Unkept | None:
         """See that a tag, if it is here, names what its upstream says.
 
-        None when it does, or is not here; else how many milliseconds ago that was last known, for the
-        upstream cannot be asked.
+        None when it does, or is not here; what it names now where that cannot be kept; else how many
+        milliseconds ago that was last known, for the upstream cannot be asked.
         """
         known = await rows.find_tag(self._db, repository, tag)
         if known is None or known.digest is None:
@@ -127,13 +125,16 @@ class Manifests:
             is_claimed = await self._db.write(
                 lambda tx: rows.claim_tag(tx, repository, tag, fresh_after, until)
             )
+        except CANNOT_KEEP:
+            # each process asks for itself, then
+            is_claimed = True
         except RegistryError:
             return age_ms
         if not is_claimed:
             # someone asks just now, or has just asked
             return None
         try:
-            await asyncio.shield(
+            unkept = await asyncio.shield(
                 self._flights.once((repository, tag), self._ask_again(upstream, repository, tag, known))
             )
         except (UpstreamFailure, RegistryError) as failure:
@@ -147,6 +148,8 @@ class Manifests:
             )
             await self._end_claim(repository, tag)
             return age_ms
+        if unkept is not None:
+            return unkept
         self._note_fresh(repository, tag, now + upstream.freshness_ms)
         return None
 
@@ -168,7 +171,7 @@ class Manifests:
 
     async def _ask_again(
         self, upstream: Upstream, repository: RepositoryName, tag: Tag, known: MirroredTag
-    ) -> None:
+    ) -> Unkept | None:
         """Raises UpstreamFailure, RegistryError."""
         addresses = self._lines.usable(upstream)
         if upstream.alternatives_may != "any":
@@ -184,48 +187,56 @@ class Manifests:
                 )
             except NotThere:
                 log.info("mirror_tag_gone", upstream=upstream.name, repository=repository, tag=tag)
-                await self._db.write(lambda tx: rows.note_checked(tx, repository, tag, is_gone=True))
-                return
+                await self._note_checked(repository, tag, is_gone=True)
+                return None
             except UpstreamFailure as error:
                 failure = error
                 continue
             self._savings.count(upstream.name, "heads", 1)
             if shown.digest is not None and shown.digest in {known.digest, known.sha512}:
-                await self._db.write(lambda tx: rows.note_checked(tx, repository, tag))
+                await self._note_checked(repository, tag)
                 self.on_seen(upstream, repository, shown.digest, tag)
-                return
-            await self._fetch(upstream, [address], repository, shown.digest or tag, tag)
-            return
+                return None
+            return await self._fetch(upstream, [address], repository, shown.digest or tag, tag)
         raise failure
 
+    async def _note_checked(self, repository: RepositoryName, tag: Tag, *, is_gone: bool = False) -> None:
+        # where it cannot be written down, this process knows it
+        with suppress(*CANNOT_KEEP):
+            await self._db.write(lambda tx: rows.note_checked(tx, repository, tag, is_gone=is_gone))
+
     async def bring(self, upstream: Upstream, repository: RepositoryName, reference: str) -> None:
-        """Fetch a manifest that is not here, by a tag or a digest.
+        """Fetch a manifest that is not here, by a tag or a digest, and keep it.
+
+        Raises as `pull` does, and what says that it cannot be kept.
+        """
+        unkept = await self.pull(upstream, repository, reference)
+        if unkept is not None:
+            raise unkept.refusal
+
+    async def pull(self, upstream: Upstream, repository: RepositoryName, reference: str) -> Unkept | None:
+        """The same; None when it is kept.
 
         Raises ManifestUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504), TagImmutable (409).
         """
-        absent_until, reason = self._absent.get((repository, reference), (0.0, ""))
-        if time.monotonic() < absent_until:
+        reason = self._absences.find(repository, reference)
+        if reason is not None:
             raise ManifestUnknown(name=repository, reference=reference[:200], reason=reason)
         try:
             # whoever leaves while it comes does not end it for the others
-            await asyncio.shield(
+            return await asyncio.shield(
                 self._flights.once((repository, reference), self._bring(upstream, repository, reference))
             )
         except (NotThere, NotAllowed) as failure:
             # the second is what a registry says, to one it does not know, of what there is not
-            self._note_absent(repository, reference, str(failure))
+            self._absences.note(repository, reference, str(failure))
             raise ManifestUnknown(
                 name=repository, reference=reference[:200], reason=str(failure)
             ) from failure
         except UpstreamFailure as failure:
             raise refusal_of(upstream, failure, self._lines.describe(upstream)) from failure
 
-    def _note_absent(self, repository: RepositoryName, reference: str, reason: str) -> None:
-        if len(self._absent) >= _ABSENT_MAX:
-            self._absent.clear()
-        self._absent[repository, reference] = (time.monotonic() + ABSENT_S, reason)
-
-    async def _bring(self, upstream: Upstream, repository: RepositoryName, reference: str) -> None:
+    async def _bring(self, upstream: Upstream, repository: RepositoryName, reference: str) -> Unkept | None:
         if self._upstreams.is_disconnected(upstream):
             raise Unreachable("it was disconnected by an operator")
         addresses = await self._lines.find_usable(upstream)
@@ -236,9 +247,9 @@ class Manifests:
             known = await rows.find_tag(self._db, repository, tag)
             if known is not None and known.digest and 0 <= now_ms() - known.checked_at < _CLAIM_MS:
                 # it came between the look that missed it and this one
-                return
+                return None
         async with self._flights.slot(SLOT_S):
-            await self._fetch(upstream, addresses, repository, reference, tag)
+            return await self._fetch(upstream, addresses, repository, reference, tag)
 
     async def _fetch(
         self,
@@ -247,8 +258,8 @@ class Manifests:
         repository: RepositoryName,
         reference: str,
         tag: Tag | None,
-    ) -> None:
-        """A manifest from the first address that gives it, kept, and the tag moved to it.
+    ) -> Unkept | None:
+        """A manifest from the first address that gives it, kept if it can be, and the tag moved to it.
 
         Raises UpstreamFailure, RegistryError.
         """
@@ -266,8 +277,12 @@ class Manifests:
                 if isinstance(failure, NotThere) and address == upstream.address:
                     break
                 continue
-            await self._keep(upstream, address, repository, fetched, tag)
-            return
+            try:
+                await self._keep(upstream, address, repository, fetched, tag)
+            except CANNOT_KEEP as refusal:
+                await self._check_may_move(upstream, repository, fetched, tag)
+                return Unkept(fetched, refusal)
+            return None
         if upstream.address not in addresses:
             # that an alternative lacks it says nothing of the upstream
             raise Unreachable(self._lines.describe(upstream))
@@ -314,6 +329,23 @@ class Manifests:
         )
         raise Failed(f"an alternative says that {tag} is {digest}, which {upstream.name} never said")
 
+    async def _check_may_move(
+        self, upstream: Upstream, repository: RepositoryName, fetched: Fetched, tag: Tag | None
+    ) -> None:
+        """A rule here counts as well where nothing can be kept.
+
+        Raises Failed.
+        """
+        known = None if tag is None else await rows.find_tag(self._db, repository, tag)
+        if tag is None or known is None or known.digest in {None, digest_of(fetched.payload)}:
+            return
+        if find_fixing(await read_rules_for(self._db, repository), repository, tag) is not None:
+            raise self._fixed(upstream, repository, tag)
+
+    def _fixed(self, upstream: Upstream, repository: RepositoryName, tag: Tag) -> Failed:
+        log.warning("mirror_tag_fixed", upstream=upstream.name, repository=repository, tag=tag)
+        return Failed(f"it has moved {tag}, which a rule here fixes")
+
     async def _keep(
         self,
         upstream: Upstream,
@@ -340,8 +372,7 @@ class Manifests:
         try:
             await self._db.write(work)
         except TagImmutable as refusal:
-            log.warning("mirror_tag_fixed", upstream=upstream.name, repository=repository, tag=tag)
-            raise Failed(f"it has moved {tag}, which a rule here fixes") from refusal
+            raise self._fixed(upstream, repository, tag or Tag("")) from refusal
         except ManifestInvalid as refusal:
             raise Failed(f"what it sent is no manifest: {refusal}") from refusal
         if tag is not None:
@@ -366,11 +397,3 @@ class Manifests:
             raise
         await self._lines.succeeded(upstream, address)
         return answer
-
-
-def refusal_of(upstream: Upstream, failure: UpstreamFailure, state: str) -> RegistryError:
-    """How a client is told that an upstream was asked in vain."""
-    reason = f"{upstream.name}: {failure}"
-    if isinstance(failure, Failed):
-        return UpstreamFailed(reason=reason, upstream=upstream.name, state=state)
-    return UpstreamUnreachable(reason=reason, upstream=upstream.name, state=state)

@@ -1,26 +1,21 @@
 """Whether an upstream has a blob, asked before anything is done for it here."""
 
 import asyncio
-import time
 from typing import Final
 
 from moorage.errors import BlobUnknown
+from moorage.mirrors.absences import Absences
 from moorage.mirrors.asking import NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
-from moorage.mirrors.fetching import ASK_AGAIN_S, refusal_of
+from moorage.mirrors.fetching import ASK_AGAIN_S
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.refusing import refusal_of
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
 
-ABSENT_S: Final = 30.0
-"""How long an upstream's word that it has no such blob is believed."""
-
-_ABSENT_MAX: Final = 10_000
 _AT_ONCE: Final = 16
 """Whoever asks for what there is not shall not take all the connections."""
-
-_Key = tuple[RepositoryName, Digest]
 
 
 class Looks:
@@ -30,7 +25,7 @@ class Looks:
         self._registry = registry
         self._upstreams = upstreams
         self._lines = lines
-        self._absent: dict[_Key, tuple[float, str]] = {}
+        self._absences = Absences()
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def head(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> int | None:
@@ -38,16 +33,14 @@ class Looks:
 
         Raises BlobUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504).
         """
-        until_s, reason = self._absent.get((repository, digest), (0.0, ""))
-        if time.monotonic() < until_s:
+        reason = self._absences.find(repository, digest)
+        if reason is not None:
             raise BlobUnknown(digest=digest, reason=reason)
         try:
             return await self._ask(upstream, repository, digest)
         except (NotThere, NotAllowed) as failure:
             reason = f"{upstream.name}: {failure}"
-            if len(self._absent) >= _ABSENT_MAX:
-                self._absent.clear()
-            self._absent[repository, digest] = time.monotonic() + ABSENT_S, reason
+            self._absences.note(repository, digest, reason)
             raise BlobUnknown(digest=digest, reason=reason) from failure
         except UpstreamFailure as failure:
             raise refusal_of(upstream, failure, self._lines.describe(upstream)) from failure

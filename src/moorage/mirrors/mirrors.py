@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -13,10 +14,11 @@ from moorage.errors import BlobUnknown, ManifestUnknown, RegistryError
 from moorage.mirrors import rows
 from moorage.mirrors.along import Companions
 from moorage.mirrors.asking import Failed, Registry, Unreachable, UpstreamFailure
-from moorage.mirrors.fetching import ASK_AGAIN_S, Manifests, refusal_of
+from moorage.mirrors.fetching import ASK_AGAIN_S, Manifests
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.refusing import CANNOT_KEEP, refusal_of
 from moorage.mirrors.saving import Savings
 from moorage.mirrors.upstreams import Address, Upstream
 from moorage.oci.digest import Digest, is_digest
@@ -127,8 +129,9 @@ class Mirrors:
         if not await self._bring_listed(upstream, repository, found[:REFERRERS_MAX]):
             return age_ms
         if await find_by_digest(self._db, repository, subject) is not None:
-            # nothing is written down of digests that someone has made up
-            await self._db.write(lambda tx: rows.note_subject_checked(tx, repository, subject))
+            # nothing is written down of digests that someone has made up; what cannot be is asked again
+            with suppress(*CANNOT_KEEP):
+                await self._db.write(lambda tx: rows.note_subject_checked(tx, repository, subject))
         return None
 
     async def _bring_listed(
