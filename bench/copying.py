@@ -1,5 +1,7 @@
 """The row about copying: `moorage push` and `moorage pull` beside skopeo, to and from the same registry."""
 
+import gzip
+import json
 import os
 import shutil
 import subprocess
@@ -10,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
-from bench.client import WrongReply, push_image
-from bench.images import MIB, Image, make_image
+from bench.client import WrongReply
+from bench.images import MANIFEST_TYPE, MIB, Blob, digest_of, make_content, make_manifest
 from bench.measures import Measure, at_most
 from bench.servers import NotReady, Server
 from bench.stand import Figures, Stand
 
-_SOURCE: Final = "copy/source"
 _TAG: Final = "1.0"
 
 
@@ -29,10 +30,10 @@ class _Used(NamedTuple):
 
 @dataclass(slots=True)
 class Copy:
-    """Pull an image of 1 GiB into a layout and push it to a repository that is new, as either program."""
+    """Push a layout of 1 GiB to a repository that is new and pull it into a new layout, as either program."""
 
     name: ClassVar[str] = "copy"
-    title: ClassVar[str] = "1 GiB in four layers, `moorage pull` and `push`, of skopeo"
+    title: ClassVar[str] = "1 GiB in four layers, of skopeo"
     measures: ClassVar[Sequence[Measure]] = (
         Measure("pull_of_skopeo", "pull, time", "x", at_most(1)),
         Measure("pull_cpu_of_skopeo", "pull, CPU of the client", "x", at_most(1.2)),
@@ -51,27 +52,23 @@ class Copy:
             raise NotReady("skopeo not found; on Debian: apt-get install skopeo")
 
     def measure(self, stand: Stand, server: Server, number: int) -> Figures:
-        """Push a new image; each program pulls it, in turn first; what one has pulled both push."""
-        # the layers are called packed ones: skopeo packs those that are not
-        seed = f"{stand.run_name} copy {number}"
-        image = make_image(seed, [(16 if stand.is_quick else 256) * MIB] * 4)
-        stand.crew.run(push_image, server.address, _SOURCE, _TAG, image)
-        host = f"{server.address.host}:{server.address.port}"
-        # by another name, and each time another image: skopeo has what it knows of mounted
-        other = f"localhost:{server.address.port}"
+        """Make a layout; each program pushes it, in turn first, and pulls what was pushed."""
+        host = f"{server.address.host}:{server.address.port}/copy/{stand.run_name}-{number}"
         folder = stand.folder / f"copy-{number}"
         environment = _environment(folder)
+        layout = folder / "layout"
+        # new each time: skopeo has what it knows of mounted
+        _make_layout(layout, f"{stand.run_name} copy {number} {server.name}", 16 if stand.is_quick else 256)
         pulled: dict[str, _Used] = {}
         pushed: dict[str, _Used] = {}
         order = ["moorage", "skopeo"] if number % 2 else ["skopeo", "moorage"]
         try:
             for program in order:
-                layout = folder / program
-                pulled[program] = _run(_pull(program, host, layout), environment)
-                _check(layout, image)
+                pushed[program] = _run(_push(program, layout, f"{host}-{program}:{_TAG}"), environment)
             for program in order:
-                target = f"{other}/copy/{program}-{stand.run_name}-{number}:{_TAG}"
-                pushed[program] = _run(_push(program, folder / "moorage", target), environment)
+                came = folder / f"pulled-{program}"
+                pulled[program] = _run(_pull(program, f"{host}-{program}:{_TAG}", came), environment)
+                _check(came, layout)
         finally:
             shutil.rmtree(folder)
         return {
@@ -84,8 +81,33 @@ class Copy:
         }
 
 
-def _pull(program: str, host: str, layout: Path) -> list[str]:
-    source = f"{host}/{_SOURCE}:{_TAG}"
+def _make_layout(layout: Path, seed: str, layer_mib: int) -> None:
+    """Four layers that are gzip's, though nothing is packed: skopeo packs what is not."""
+    blobs = layout / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def put(content: bytes) -> Blob:
+        digest = digest_of(content)
+        (blobs / digest.removeprefix("sha256:")).write_bytes(content)
+        return Blob(seed, len(content), digest)
+
+    config = put(b'{"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}')
+    layers = [
+        put(gzip.compress(make_content(f"{seed} {number}", layer_mib * MIB), 0, mtime=0))
+        for number in range(4)
+    ]
+    manifest = put(make_manifest([config, *layers]))
+    entry = {
+        "mediaType": MANIFEST_TYPE,
+        "digest": manifest.digest,
+        "size": manifest.size,
+        "annotations": {"org.opencontainers.image.ref.name": _TAG},
+    }
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+
+def _pull(program: str, source: str, layout: Path) -> list[str]:
     if program == "moorage":
         command = [sys.executable, "-m", "moorage", "pull", "--json", "--plain-http"]
         return [*command, source, f"{layout}:{_TAG}"]
@@ -125,10 +147,9 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> _Used:
     return _Used(wall_s, cpu_s)
 
 
-def _check(layout: Path, image: Image) -> None:
-    """Whether the manifest and the blobs are there, each in its size; raises WrongReply."""
-    wanted = {blob.digest: blob.size for blob in image.blobs} | {image.digest: len(image.manifest)}
-    for digest, size in wanted.items():
-        path = layout / "blobs" / digest.replace(":", "/")
-        if not path.is_file() or path.stat().st_size != size:
-            raise WrongReply(f"{layout.name} has no {digest} of {size} bytes")
+def _check(came: Path, layout: Path) -> None:
+    """Whether all blobs came, each in its size; raises WrongReply."""
+    for blob in (layout / "blobs" / "sha256").iterdir():
+        path = came / "blobs" / "sha256" / blob.name
+        if not path.is_file() or path.stat().st_size != blob.stat().st_size:
+            raise WrongReply(f"{came.name} has no {blob.name} as it was pushed")
