@@ -11,7 +11,7 @@ from moorage.transfer.between.planning import Plan, Planning, Wanted
 from moorage.transfer.between.ports import Absent, CopyRefused, Destination, How, Source, Watch
 from moorage.transfer.between.streaming import reading
 
-BLOBS_AT_ONCE: Final = 6
+BLOBS_AT_ONCE: Final = 3
 
 
 @dataclass(slots=True)
