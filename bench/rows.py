@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.accounts import SignedInManifest, SigningIn
 from bench.blobs import BlobGet, BlobPush, BlobRanges, SmallBlobGet
+from bench.copying import Copy
 from bench.garbage import GarbageBeside, GarbageGrowth
 from bench.listing import VersionPage
 from bench.manifests import ManifestByTag, ManifestHead, ManifestPush
@@ -43,5 +44,6 @@ def make_rows() -> Sequence[Row]:
         MirrorCached(),
         MirrorBlackhole(),
         MirrorRevalidation(),
+        Copy(),
         EndlessPush(),
     )

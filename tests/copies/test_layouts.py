@@ -297,7 +297,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def copy_from(source: LayoutSource, out: Path, threads: ThreadPoolExecutor) -> Copied:
     destination = LayoutDestination(LayoutFolder(out), threads)
     planning = Planning(source, destination, None, with_referrers=False)
-    return await Copying(source, destination, planning, Quiet()).run([Wanted("big", "big")])
+    return await Copying(source, destination, planning, Quiet(), threads).run([Wanted("big", "big")])
 
 
 @pytest.fixture

@@ -206,13 +206,16 @@ def pull(
 
 
 def _run(come_from: "Place", go_to: "Place", choice: _Choice) -> None:
+    import uvloop
+
     from moorage.mirrors.asking import UpstreamFailure
     from moorage.transfer.between.ports import CopyRefused
     from moorage.upstream.docker_config import DockerConfigError
 
     began = time.monotonic()
     try:
-        copied = asyncio.run(_copy(come_from, go_to, choice))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            copied = runner.run(_copy(come_from, go_to, choice))
     except (CopyRefused, UpstreamFailure, DockerConfigError) as refusal:
         refuse(f"{refusal}{advise(str(refusal))}")
     except OSError as error:
@@ -241,7 +244,7 @@ async def _copy(come_from: "Place", go_to: "Place", choice: _Choice) -> "Copied"
         destination = await opened.open_destination(go_to, come_from, name, is_plain=choice.is_plain_to)
         planning = Planning(source, destination, platform, with_referrers=choice.with_referrers)
         with watching(is_quiet=choice.as_json) as watch:
-            return await Copying(source, destination, planning, watch).run(wanted)
+            return await Copying(source, destination, planning, watch, opened.threads).run(wanted)
 
 
 def _tell(copied: "Copied", go_to: "Place", seconds: float, *, as_json: bool) -> None:

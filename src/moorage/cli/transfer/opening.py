@@ -25,7 +25,7 @@ from moorage.upstream.copies import RegistryDestination, RegistrySource
 from moorage.upstream.docker_config import DockerConfig
 from moorage.upstream.pushing import HttpPusher
 
-_THREADS = 4
+_THREADS = 6
 
 
 class Line(NamedTuple):
@@ -40,7 +40,7 @@ class Opening:
     """Opens places; what they hold is let go with `stack`. `authority`: a file whose roots count too."""
 
     def __init__(self, threads: Executor, stack: AsyncExitStack, authority: Path | None) -> None:
-        self._threads = threads
+        self.threads = threads
         self._stack = stack
         self._authority = authority
         self._line: Line | None = None
@@ -63,13 +63,13 @@ class Opening:
         try:
             if isinstance(place, LayoutPlace) and not place.is_tar:
                 _check_there(place.path)
-                reader = ArchiveReader(FolderArchive(place.path), self._threads, is_sequential=False)
+                reader = ArchiveReader(FolderArchive(place.path), self.threads, is_sequential=False)
                 return LayoutSource(reader, str(place))
             archive = TarArchive(place.path)
             self._stack.callback(archive.close)
         except ArchiveRefused as refusal:
             raise CopyRefused(str(refusal)) from refusal
-        reader = ArchiveReader(archive, self._threads, is_sequential=archive.is_compressed)
+        reader = ArchiveReader(archive, self.threads, is_sequential=archive.is_compressed)
         return open_tar(reader, place)
 
     async def open_destination(
@@ -83,12 +83,12 @@ class Opening:
             into, origin = _repository(place), _find_origin(come_from, place)
             return RegistryDestination(self.line.registry, self.line.pusher, at, into, begun, origin)
         if isinstance(place, LayoutPlace) and not place.is_tar:
-            return LayoutDestination(LayoutFolder(place.path), self._threads)
+            return LayoutDestination(LayoutFolder(place.path), self.threads)
         _check_free(place.path)
         beside = place.path.with_name(f".{place.path.name}.partial")
         return TarDestination(
             LayoutFolder(beside),
-            self._threads,
+            self.threads,
             lambda: TarSink(place.path),
             lambda: shutil.rmtree(beside, ignore_errors=True),
             name_docker if isinstance(place, SavedPlace) else None,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -39,9 +40,12 @@ class Copied:
 
 
 class Copying:
-    """Copies from one source to one destination."""
+    """Copies from one source to one destination; what goes by is hashed in `threads`."""
 
-    def __init__(self, source: Source, destination: Destination, planning: Planning, watch: Watch) -> None:
+    def __init__(
+        self, source: Source, destination: Destination, planning: Planning, watch: Watch, threads: Executor
+    ) -> None:
+        self._threads = threads
         self._source = source
         self._destination = destination
         self._planning = planning
@@ -96,7 +100,8 @@ class Copying:
         try:
             how: How = "there"
             if not await self._destination.has_blob(target):
-                how = await self._destination.put_blob(target, reading(self._source, target), moved)
+                read = reading(self._source, target, self._threads)
+                how = await self._destination.put_blob(target, read, moved)
         except Absent as absent:
             if not blob.may_be_absent:
                 self._watch.leave(target)

@@ -36,7 +36,7 @@ class Content(NamedTuple):
 
 
 OpenBlob = Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-"""A blob's bytes from an offset on; whole, their length and digest are checked before their end is told."""
+"""A blob's bytes from an offset on; their length, and from 0 on their digest, is checked before their end."""
 
 
 class Source(Protocol):

@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
 from moorage.oci.descriptor import Descriptor
-from moorage.oci.digest import algorithm_of, encoded_of
+from moorage.oci.digest import Digest, algorithm_of, encoded_of
+from moorage.threads import ended
 from moorage.transfer.between.ports import CopyRefused, Interrupted, OpenBlob, Source
 
 ATTEMPTS_MAX: Final = 5
@@ -19,12 +21,16 @@ _PAUSE_MAX_S: Final = 120.0
 _STEP_S: Final = 1.0
 
 
-def reading(source: Source, target: Descriptor) -> OpenBlob:
-    """How a destination reads a blob. What is not as its descriptor says raises CopyRefused at its end."""
+def reading(source: Source, target: Descriptor, threads: Executor) -> OpenBlob:
+    """How a destination reads a blob, hashed in threads.
+
+    What is not as its descriptor says raises CopyRefused at its end; the digest of what is read from the
+    middle on is for whoever has the rest.
+    """
 
     @asynccontextmanager
     async def open_at(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        steps = _Steps(_read(source, target, offset))
+        steps = _Steps(_read(source, target, offset, threads))
         try:
             yield steps
         finally:
@@ -75,8 +81,32 @@ async def pause(attempt: int, at_least_s: float) -> None:
     await asyncio.sleep(max(backoff_s, min(at_least_s, _PAUSE_MAX_S)))
 
 
-async def _read(source: Source, target: Descriptor, offset: int) -> AsyncGenerator[bytes]:
-    hasher = hashlib.new(algorithm_of(target.digest), usedforsecurity=False)
+class _Hashing:
+    """The hash of what goes by: a piece is hashed in a thread while it travels."""
+
+    def __init__(self, digest: Digest, threads: Executor) -> None:
+        self._digest = digest
+        self._threads = threads
+        self._hasher = hashlib.new(algorithm_of(digest), usedforsecurity=False)
+        self._work: asyncio.Future[None] | None = None
+
+    async def add(self, piece: bytes) -> None:
+        """Go on with a piece as soon as the one before is done."""
+        await self._end()
+        self._work = asyncio.get_running_loop().run_in_executor(self._threads, self._hasher.update, piece)
+
+    async def is_right(self) -> bool:
+        """Whether all of it is what its digest says."""
+        await self._end()
+        return self._hasher.hexdigest() == encoded_of(self._digest)
+
+    async def _end(self) -> None:
+        if self._work is not None:
+            await ended(self._work)
+
+
+async def _read(source: Source, target: Descriptor, offset: int, threads: Executor) -> AsyncGenerator[bytes]:
+    hashing = _Hashing(target.digest, threads) if offset == 0 else None
     at, vain, is_begun = offset, 0, False
     while at < target.size or not is_begun:
         is_begun = True
@@ -88,7 +118,8 @@ async def _read(source: Source, target: Descriptor, offset: int) -> AsyncGenerat
                     at, vain = at + len(piece), 0
                     if at > target.size:
                         raise _wrong(target, f"more than the {target.size} bytes")
-                    hasher.update(piece)
+                    if hashing is not None:
+                        await hashing.add(piece)
                     yield piece
             reason = Interrupted(f"{target.digest} ended after {at} of {target.size} bytes")
         except Interrupted as interruption:
@@ -98,7 +129,7 @@ async def _read(source: Source, target: Descriptor, offset: int) -> AsyncGenerat
             if vain >= ATTEMPTS_MAX:
                 raise reason
             await pause(vain, reason.after_s)
-    if offset == 0 and hasher.hexdigest() != encoded_of(target.digest):
+    if hashing is not None and not await hashing.is_right():
         raise _wrong(target, "other bytes than the digest")
 
 
