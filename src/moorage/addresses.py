@@ -106,3 +106,14 @@ def is_inside_name(name: str) -> bool:
     """Whether a name is one that only a network of one's own answers for."""
     last = name.rpartition(".")[2]
     return "." not in name or last in _INSIDE or name == _HOME or name.endswith(f".{_HOME}")
+
+
+def network_of(address: str) -> str:
+    """The address itself, or the /64 of an IPv6 one: whoever has one has all in it."""
+    if ":" not in address:
+        return address
+    try:
+        ip = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    return str(ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64))

@@ -26,7 +26,7 @@ A refusal is raised where the rule stands and rendered once, by `api/v2/errors.p
       StorageFailed ContentDamaged                                    the disk failed, or had failed
       Unavailable                                                     not now
         StorageReadOnly StorageFull DatabaseBusy DatabaseFull IssuerUnavailable
-      UpstreamFailed UpstreamUnreachable                              another registry was asked in vain
+      UpstreamFailed UpstreamUnreachable TooManyMisses                another registry was asked in vain
 
 Source: distribution-spec main (967efdc), "Error Codes"; statuses as the clients expect them.
 """
@@ -576,3 +576,14 @@ class UpstreamUnreachable(RegistryError):
     """Another registry, whose content is mirrored here, does not answer, or is not to be asked."""
 
     status, code, message = 504, "UNAVAILABLE", "the upstream registry cannot be asked"
+
+
+class TooManyMisses(RegistryError):
+    """A client has asked for more that another registry does not have than that is to be asked for it."""
+
+    status, code = 429, "TOOMANYREQUESTS"
+    message = "too much was asked for that the upstream registry does not have"
+
+    def __init__(self, *, retry_after_s: int = 60, **detail: object) -> None:
+        super().__init__(retry_after_s=retry_after_s, **detail)
+        self.retry_after_s = retry_after_s

@@ -7,13 +7,16 @@ from moorage.config import JobSettings, Settings
 from moorage.database import Database
 from moorage.mirrors import evicting, prefetching, rehearsing
 from moorage.mirrors.asking import Registry
+from moorage.mirrors.claims import Claims
 from moorage.mirrors.configuring import configured_upstreams
 from moorage.mirrors.evicting import Eviction
 from moorage.mirrors.fetching import Manifests
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
+from moorage.mirrors.looking import Looks
 from moorage.mirrors.managing import ManagedUpstreams
 from moorage.mirrors.mirrors import Mirrors
+from moorage.mirrors.misses import Misses
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.prefetching import Prefetch
 from moorage.mirrors.rehearsing import Rehearse
@@ -40,11 +43,14 @@ def open_mirrors(
     """
     lines, savings = Lines(db, registry), Savings(db)
     upstreams = Upstreams(db, configured_upstreams(settings.mirrors), lines)
-    manifests = Manifests(db, registry, upstreams, lines, savings, settings.manifests.max_bytes)
+    misses, claims = Misses(), Claims(settings.storage.data / "mirrors.lock")
+    max_bytes = settings.manifests.max_bytes
+    manifests = Manifests(db, registry, upstreams, lines, savings, max_bytes, misses, claims)
+    looks = Looks(registry, upstreams, lines, misses)
     lease_ms = settings.delete.delay_ms
     throttle = Throttle(settings.storage.data / "bandwidth")
-    fills = Fills(db, store, threads, uploads, registry, upstreams, lines, savings, lease_ms, throttle)
-    mirrors = Mirrors(db, registry, upstreams, lines, manifests, fills, savings)
+    fills = Fills(db, store, threads, uploads, registry, upstreams, lines, savings, lease_ms, looks, throttle)
+    mirrors = Mirrors(db, upstreams, lines, manifests, fills, savings)
     mirrors.bring_companions()
     return mirrors
 

@@ -3,15 +3,19 @@
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from moorage.config import Settings, UploadSettings
 from moorage.databases.sqlite import SqliteDatabase
+from moorage.mirrors.claims import Claims
 from moorage.mirrors.fetching import Manifests
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
+from moorage.mirrors.looking import Looks
 from moorage.mirrors.mirrors import Mirrors
+from moorage.mirrors.misses import Misses
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.saving import Savings
 from moorage.mirrors.upstreams import Address, Upstream
@@ -59,6 +63,7 @@ async def open_mirrors(
     uploads: Uploads,
     hub: Elsewhere,
     other: Elsewhere,
+    tmp_path: Path,
 ) -> AsyncIterator[Open]:
     """The mirrors of one process after the other; each is closed in the end."""
     opened: list[Mirrors] = []
@@ -67,9 +72,11 @@ async def open_mirrors(
         registry = Everywhere({"https://hub.example": hub, "https://other.example": other})
         lines, savings = Lines(db, registry), Savings(db)
         known = Upstreams(db, upstreams or (HUB,), lines)
-        manifests = Manifests(db, registry, known, lines, savings, 4 << 20)
-        fills = Fills(db, store, threads, uploads, registry, known, lines, savings, 86_400_000)
-        opened.append(Mirrors(db, registry, known, lines, manifests, fills, savings))
+        misses, claims = Misses(), Claims(tmp_path / "mirrors.lock")
+        manifests = Manifests(db, registry, known, lines, savings, 4 << 20, misses, claims)
+        looks = Looks(registry, known, lines, misses)
+        fills = Fills(db, store, threads, uploads, registry, known, lines, savings, 86_400_000, looks)
+        opened.append(Mirrors(db, known, lines, manifests, fills, savings))
         return opened[-1]
 
     yield open_one

@@ -174,6 +174,8 @@ class Everywhere:
         if place.list_gate is not None:
             await place.list_gate.wait()
         tags = sorted(each for name, each in place.manifests if name == repository and ":" not in each)
+        if not tags:
+            raise NotThere(f"it has no {repository}")
         return [each for each in tags if each > last][:limit]
 
     async def list_referrers(

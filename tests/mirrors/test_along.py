@@ -194,7 +194,7 @@ async def test_registry_that_knows_of_none_of_it_keeps_its_line(
     keeping = start()
     for tag in "123":
         hub.push_image(REMOTE, tag, tag.encode())
-    registry = keeping.mirrors.companions._registry
+    registry = keeping.mirrors.looks._registry
 
     async def fail(*_: object) -> None:
         raise Failed("500")
@@ -205,4 +205,4 @@ async def test_registry_that_knows_of_none_of_it_keeps_its_line(
         await keeping.pull(NGINX, tag)
         await settle(keeping)
 
-    assert keeping.mirrors.companions._lines.is_usable(HUB)
+    assert keeping.mirrors.looks._lines.is_usable(HUB)

@@ -10,8 +10,8 @@ from moorage.clock import now_ms
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.errors import ManifestUnknown, UpstreamFailed, UpstreamUnreachable
 from moorage.mirrors import rows
+from moorage.mirrors.absent import ABSENT_S
 from moorage.mirrors.asking import Busy, Failed, Fetched, Unfit, Unreachable
-from moorage.mirrors.fetching import ABSENT_S
 from moorage.mirrors.flights import AT_ONCE
 from moorage.mirrors.lines import FAILURES_MAX
 from moorage.mirrors.mirrors import Mirrors
@@ -157,7 +157,7 @@ async def test_f42_that_there_is_no_such_tag_is_believed_for_less_than_a_minute(
     mirrors: Mirrors, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ABSENT_S <= 60
-    monkeypatch.setattr("moorage.mirrors.fetching.ABSENT_S", 0.1)
+    monkeypatch.setattr("moorage.mirrors.absent.ABSENT_S", 0.1)
     for _ in range(3):
         with pytest.raises(ManifestUnknown):
             await mirrors.manifests.bring(HUB, NGINX, "1")
@@ -265,7 +265,7 @@ async def test_list_that_does_not_come_holds_no_one_and_opens_no_line(
 
     for _ in range(2 * FAILURES_MAX):
         with pytest.raises(UpstreamUnreachable, match="no list of tags"):
-            await mirrors.list_tags(HUB, NGINX, "", 10)
+            await mirrors.looks.list_tags(HUB, NGINX, "", 10)
         assert await mirrors.bring_referrers(HUB, NGINX, digest) is not None
 
     assert mirrors._lines.is_usable(HUB)
@@ -275,7 +275,7 @@ async def test_lists_take_only_some_of_the_connections(mirrors: Mirrors, hub: El
     hub.push_image("library/nginx", "1", b"layer")
     hub.list_gate = asyncio.Event()
 
-    asked = [asyncio.create_task(mirrors.list_tags(HUB, NGINX, "", 10)) for _ in range(100)]
+    asked = [asyncio.create_task(mirrors.looks.list_tags(HUB, NGINX, "", 10)) for _ in range(100)]
     await asyncio.sleep(0.1)
     begun = hub.count("TAGS")
     hub.list_gate.set()

@@ -1,5 +1,7 @@
 """F42, F44: what is served of tags and manifests while an upstream answers badly, slowly or not at all."""
 
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.content import digest_of, encode
-from tests.faults.means import wait_until
+from tests.faults.means import children_of, wait_until
 from tests.outages.images import push_image, push_signed_index
-from tests.outages.mirror import NAME, REMOTE, Mirror, Pulled, ask, write_settings
+from tests.outages.mirror import NAME, REMOTE, Mirror, Pulled, ask, worker_at, write_settings
 from tests.outages.proxy import Proxy
 from tests.outages.spoiling import Fault
 from tests.servers import ServerProcess
@@ -241,3 +243,37 @@ def test_wrong_manifest_is_never_served(mirror: Mirror) -> None:
         wait_until(lambda absent=absent: mirror.get(absent).status == 404, seconds=AGAIN_S)  # type: ignore[misc]
 
     mirror.pull(image)
+
+
+def test_manifest_that_is_not_here_is_fetched_once_whichever_worker_is_asked(mirror: Mirror) -> None:
+    """Each `get` is a connection of its own: both workers have some."""
+    mirror.proxy.spoil(Fault(delay_s=0.5), "/manifests/", "GET")
+    images = [push_image(mirror.upstream, tag) for tag in "123"]
+
+    with ThreadPoolExecutor(48) as clients:
+        wanted = [each for each in images for _ in range(16)]
+        tagged = list(clients.map(lambda each: mirror.get(f"manifests/{each.tag}"), wanted))
+
+    assert [(got.status, got.body) for got in tagged] == [(200, each.payload) for each in wanted]
+    for each in images:
+        assert mirror.proxy.count("GET", f"/manifests/{each.tag}") == 1
+
+
+def test_worker_killed_while_it_fetches_a_manifest_keeps_nobody_waiting(mirror: Mirror) -> None:
+    image = push_image(mirror.upstream, "1")
+    mirror.proxy.spoil(Fault(delay_s=3), "/manifests/1", "GET", times=1)
+
+    with ThreadPoolExecutor(16) as clients:
+        pulls = [clients.submit(mirror.get, "manifests/1") for _ in range(16)]
+        wait_until(lambda: mirror.proxy.count("GET", "/manifests/1") == 1)
+        (fetching,) = worker_at(children_of(mirror.server.pid), mirror.proxy.port)
+        os.kill(fetching, signal.SIGKILL)
+        got = [pull.result() for pull in pulls]
+
+    # those of the worker that died were cut; the others did not wait for the three seconds to be over
+    served = [each for each in got if each.status]
+    assert served
+    for each in served:
+        assert (each.status, each.body) == (200, image.payload)
+        assert each.seconds < 3
+    assert mirror.proxy.count("GET", "/manifests/1") == 2

@@ -17,11 +17,9 @@ import structlog
 from moorage.database import Database
 from moorage.errors import ManifestInvalid, ManifestUnknown, RegistryError
 from moorage.mirrors import along_rows as rows
-from moorage.mirrors.asking import Failed, NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
-from moorage.mirrors.fetching import ASK_AGAIN_S, Manifests
+from moorage.mirrors.asking import UpstreamFailure
+from moorage.mirrors.fetching import Manifests
 from moorage.mirrors.filling import Fills
-from moorage.mirrors.lines import Lines
-from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import SHA256, Digest, algorithm_of
 from moorage.oci.manifest import parse_manifest
@@ -35,10 +33,12 @@ BLOB_MAX_BYTES: Final = 1024 * 1024
 DEPTH_MAX: Final = 3
 """Signatures of SBOMs of images, and no further."""
 
+REFERRERS_MAX: Final = 100
+"""Referrers of one manifest that come along."""
+
 AT_ONCE: Final = 2
 WAITING_MAX: Final = 1000
 _CHILDREN_MAX: Final = 50
-_REFERRERS_MAX: Final = 100
 _ENDINGS: Final = (".sig", ".att", ".sbom")
 # tag ::= "sha256-" hex [ ".sig" | ".att" | ".sbom" ] ; cosign's, or a list of referrers
 _OF_ANOTHER = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}(?:\.(?:sig|att|sbom))?", re.ASCII)
@@ -62,19 +62,14 @@ class Companions:
     def __init__(
         self,
         db: Database,
-        registry: Registry,
-        upstreams: Upstreams,
-        lines: Lines,
         manifests: Manifests,
         fills: Fills,
         bring_referrers: BringReferrers,
     ) -> None:
         self._db = db
-        self._registry = registry
-        self._upstreams = upstreams
-        self._lines = lines
         self._manifests = manifests
         self._fills = fills
+        self._looks = fills.looks
         self._bring_referrers = bring_referrers
         self._waiting: OrderedDict[_Key, Upstream] = OrderedDict()
         self._busy: set[_Key] = set()
@@ -123,7 +118,7 @@ class Companions:
         What cannot be had now is left for another time. Raises RegistryError where nothing can be written.
         """
         stored = await find_by_digest(self._db, repository, digest)
-        if stored is None or not self._may_ask(upstream) or _subject_of(stored) is not None:
+        if stored is None or not self._looks.may_ask(upstream) or _subject_of(stored) is not None:
             return
         for each in [digest, *await rows.list_children(self._db, repository, digest, _CHILDREN_MAX)]:
             await self._bring_of(upstream, repository, each)
@@ -142,7 +137,7 @@ class Companions:
     ) -> bool:
         """The referrers of a manifest, theirs, and their small blobs; whether nothing is left to be had."""
         is_all = await self._bring_referrers(upstream, repository, subject) is None
-        for each in await rows.list_referrers(self._db, repository, subject, _REFERRERS_MAX):
+        for each in await rows.list_referrers(self._db, repository, subject, REFERRERS_MAX):
             is_all = await self._bring_blobs(upstream, repository, each) and is_all
             if depth < DEPTH_MAX:
                 is_all = await self._bring_referring(upstream, repository, each, depth + 1) and is_all
@@ -154,7 +149,7 @@ class Companions:
         for ending in _ENDINGS:
             tag = Tag(digest.replace(":", "-") + ending)
             try:
-                if not await self._is_there(upstream, repository, tag):
+                if not await self._looks.has_tag(upstream, repository, tag):
                     continue
                 await self._bring_tag(upstream, repository, tag)
             except ManifestUnknown:
@@ -172,23 +167,6 @@ class Companions:
             await self._manifests.bring(upstream, repository, tag)
         else:
             await self._manifests.refresh(upstream, repository, tag)
-
-    async def _is_there(self, upstream: Upstream, repository: RepositoryName, tag: Tag) -> bool:
-        """Raises UpstreamFailure."""
-        addresses = self._lines.usable(upstream)
-        if not addresses:
-            raise Unreachable(self._lines.describe(upstream))
-        address = addresses[0]
-        try:
-            await self._registry.head_manifest(address, upstream.remote_of(repository), tag, ASK_AGAIN_S)
-        except (NotThere, NotAllowed):
-            return False
-        except UpstreamFailure as failure:
-            # what no client has asked for shall not open the line to it, but where no one answers at all
-            if not isinstance(failure, Failed):
-                await self._lines.failed(upstream, address, failure)
-            raise
-        return True
 
     async def _bring_blobs(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> bool:
         """The small blobs of a manifest that is here; whether all of them are."""
@@ -215,9 +193,6 @@ class Companions:
                     "companion_not_mirrored", repository=repository, digest=each, reason=str(refusal)[:300]
                 )
         return is_all
-
-    def _may_ask(self, upstream: Upstream) -> bool:
-        return not self._upstreams.is_disconnected(upstream) and bool(self._lines.usable(upstream))
 
 
 def _subject_of(stored: StoredManifest) -> Digest | None:

@@ -24,6 +24,7 @@ from moorage.errors import (
     UpstreamUnreachable,
 )
 from moorage.mirrors import rows
+from moorage.mirrors.absent import Absent
 from moorage.mirrors.asking import (
     Failed,
     Fetched,
@@ -33,8 +34,10 @@ from moorage.mirrors.asking import (
     Unreachable,
     UpstreamFailure,
 )
+from moorage.mirrors.claims import Claims
 from moorage.mirrors.flights import Flights
 from moorage.mirrors.lines import Lines
+from moorage.mirrors.misses import Misses
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.rows import MirroredTag
 from moorage.mirrors.saving import Savings
@@ -55,10 +58,9 @@ FETCH_S: Final = 8.0
 SLOT_S: Final = 1.5
 """How long it waits before that while very much is asked for."""
 
-ABSENT_S: Final = 30.0
-"""How long an upstream's word that it has no such manifest is believed."""
+CLAIM_S: Final = 6.0
+"""How much of that it waits for another process that fetches the same; then it is asked for again."""
 
-_ABSENT_MAX: Final = 10_000
 _FRESH_MAX: Final = 50_000
 _FRESH_MAX_MS: Final = 366 * 86_400_000
 _CLAIM_MS: Final = 10_000
@@ -81,6 +83,8 @@ class Manifests:
         lines: Lines,
         savings: Savings,
         manifest_max_bytes: int,
+        misses: Misses,
+        claims: Claims,
     ) -> None:
         self._db = db
         self._registry = registry
@@ -89,13 +93,16 @@ class Manifests:
         self._savings = savings
         self._manifest_max_bytes = manifest_max_bytes
         self._fresh_until: dict[tuple[RepositoryName, str], int] = {}
-        self._absent: dict[tuple[RepositoryName, str], tuple[float, str]] = {}
+        self._misses = misses
+        self._claims = claims
+        self._absent = Absent()
         self._flights = Flights()
         self.on_seen: Seen = lambda *_: None
 
     async def close(self) -> None:
         """End what is under way."""
         await self._flights.close()
+        self._claims.close()
 
     def is_fresh(self, repository: RepositoryName, reference: str) -> bool:
         """Whether this need not be asked about, as far as this process knows without a look."""
@@ -134,7 +141,9 @@ class Manifests:
             return None
         try:
             await asyncio.shield(
-                self._flights.once((repository, tag), self._ask_again(upstream, repository, tag, known))
+                self._flights.once(
+                    (repository, tag), partial(self._ask_again, upstream, repository, tag, known)
+                )
             )
         except (UpstreamFailure, RegistryError) as failure:
             log.info(
@@ -198,47 +207,56 @@ class Manifests:
             return
         raise failure
 
-    async def bring(self, upstream: Upstream, repository: RepositoryName, reference: str) -> None:
-        """Fetch a manifest that is not here, by a tag or a digest.
+    async def bring(
+        self, upstream: Upstream, repository: RepositoryName, reference: str, client: str | None = None
+    ) -> None:
+        """Fetch a manifest that is not here, by a tag or a digest. `client`: for whom, where someone asks.
 
-        Raises ManifestUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504), TagImmutable (409).
+        Raises ManifestUnknown (404), TooManyMisses (429), UpstreamFailed (502), UpstreamUnreachable (504),
+        TagImmutable (409).
         """
-        absent_until, reason = self._absent.get((repository, reference), (0.0, ""))
-        if time.monotonic() < absent_until:
+        reason = self._absent.find((repository, reference))
+        if reason is not None:
             raise ManifestUnknown(name=repository, reference=reference[:200], reason=reason)
+
+        def begin() -> Awaitable[None]:
+            # not for those who join: it costs no question
+            self._misses.check(client, upstream.name)
+            return self._bring(upstream, repository, reference, client)
+
         try:
             # whoever leaves while it comes does not end it for the others
-            await asyncio.shield(
-                self._flights.once((repository, reference), self._bring(upstream, repository, reference))
-            )
+            await asyncio.shield(self._flights.once((repository, reference), begin))
         except (NotThere, NotAllowed) as failure:
             # the second is what a registry says, to one it does not know, of what there is not
-            self._note_absent(repository, reference, str(failure))
+            self._absent.note((repository, reference), str(failure))
             raise ManifestUnknown(
                 name=repository, reference=reference[:200], reason=str(failure)
             ) from failure
         except UpstreamFailure as failure:
             raise refusal_of(upstream, failure, self._lines.describe(upstream)) from failure
 
-    def _note_absent(self, repository: RepositoryName, reference: str, reason: str) -> None:
-        if len(self._absent) >= _ABSENT_MAX:
-            self._absent.clear()
-        self._absent[repository, reference] = (time.monotonic() + ABSENT_S, reason)
-
-    async def _bring(self, upstream: Upstream, repository: RepositoryName, reference: str) -> None:
-        if self._upstreams.is_disconnected(upstream):
-            raise Unreachable("it was disconnected by an operator")
-        addresses = await self._lines.find_usable(upstream)
-        if not addresses:
-            raise Unreachable(self._lines.describe(upstream))
-        tag = None if is_digest(reference) else Tag(reference)
-        if tag is not None:
-            known = await rows.find_tag(self._db, repository, tag)
-            if known is not None and known.digest and 0 <= now_ms() - known.checked_at < _CLAIM_MS:
-                # it came between the look that missed it and this one
-                return
-        async with self._flights.slot(SLOT_S):
-            await self._fetch(upstream, addresses, repository, reference, tag)
+    async def _bring(
+        self, upstream: Upstream, repository: RepositoryName, reference: str, client: str | None
+    ) -> None:
+        """Raises UpstreamFailure, RegistryError."""
+        began_s = time.monotonic()
+        with self._misses.asking(client):
+            async with self._claims.hold(f"{repository}@{reference}", CLAIM_S):
+                if self._upstreams.is_disconnected(upstream):
+                    raise Unreachable("it was disconnected by an operator")
+                addresses = await self._lines.find_usable(upstream)
+                if not addresses:
+                    raise Unreachable(self._lines.describe(upstream))
+                tag = None if is_digest(reference) else Tag(reference)
+                if tag is not None:
+                    known = await rows.find_tag(self._db, repository, tag)
+                    if known is not None and known.digest and 0 <= now_ms() - known.checked_at < _CLAIM_MS:
+                        # it came between the look that missed it and this one
+                        return
+                within_s = began_s + FETCH_S - time.monotonic()
+                async with self._flights.slot(SLOT_S):
+                    await self._fetch(upstream, addresses, repository, reference, tag, within_s)
 
     async def _fetch(
         self,
@@ -247,13 +265,14 @@ class Manifests:
         repository: RepositoryName,
         reference: str,
         tag: Tag | None,
+        within_s: float = FETCH_S,
     ) -> None:
         """A manifest from the first address that gives it, kept, and the tag moved to it.
 
         Raises UpstreamFailure, RegistryError.
         """
         failures: list[UpstreamFailure] = []
-        deadline_s = time.monotonic() + FETCH_S
+        deadline_s = time.monotonic() + within_s
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             timeout_s = max(1.0, (deadline_s - time.monotonic()) / left)
             try:

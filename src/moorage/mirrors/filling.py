@@ -83,6 +83,7 @@ class Fills:
         lines: Lines,
         savings: Savings,
         lease_ms: int,
+        looks: Looks,
         throttle: Throttle | None = None,
     ) -> None:
         self._db = db
@@ -95,7 +96,7 @@ class Fills:
         self._savings = savings
         self._lease_ms = lease_ms
         self._throttle = throttle
-        self.looks = Looks(registry, upstreams, lines)
+        self.looks = looks
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._fills: dict[tuple[str, Digest], tuple[Fill, asyncio.Task[None]]] = {}
 
@@ -110,14 +111,16 @@ class Fills:
             # where its task had not begun, whoever reads it would wait for ever
             fill.end(None, Failed("the registry is stopping"))
 
-    async def bring(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob | Fill:
+    async def bring(
+        self, upstream: Upstream, repository: RepositoryName, digest: Digest, client: str | None = None
+    ) -> Blob | Fill:
         """A blob that is kept by now, or one that is on its way and whose first bytes are here.
 
-        Raises BlobUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504), and what an upload raises.
+        Raises BlobUnknown (404), TooManyMisses (429), UpstreamFailed, UpstreamUnreachable, as an upload does.
         """
         if not await rows.find_users(self._db, repository, digest):
             # what another repository of the upstream has may be a secret
-            await self.looks.head(upstream, repository, digest)
+            await self.looks.head(upstream, repository, digest, client)
         kept = await self._link_kept(upstream, repository, digest)
         if kept is not None:
             return kept
@@ -130,7 +133,7 @@ class Fills:
             failure = Unreachable(f"no byte of {digest} came within {BEGIN_S:.0f} s")
             raise refusal_of(upstream, failure, self._lines.describe(upstream)) from error
         if fill.failure is not None:
-            raise self._refusal(fill)
+            raise self._refusal(fill, fill.failure)
         if fill.blob is not None:
             return await self._link(fill, repository)
         return fill
@@ -143,21 +146,18 @@ class Fills:
         while not brought.has_ended:
             await brought.change()
         if brought.failure is not None:
-            raise self._refusal(brought)
+            raise self._refusal(brought, brought.failure)
         return await self._link(brought, repository)
 
-    def _refusal(self, fill: Fill) -> RegistryError:
-        match fill.failure:
+    def _refusal(self, fill: Fill, failure: Exception | None) -> RegistryError:
+        match failure:
+            case NotThere() | NotAllowed():
+                return BlobUnknown(digest=fill.digest, reason=f"{fill.upstream.name}: {failure}")
             case UpstreamFailure():
-                return self._refusal_of(fill, fill.failure)
+                return refusal_of(fill.upstream, failure, self._lines.describe(fill.upstream))
             case RegistryError():
-                return fill.failure
+                return failure
         return BlobUnknown(digest=fill.digest)
-
-    def _refusal_of(self, fill: Fill, failure: UpstreamFailure) -> RegistryError:
-        if isinstance(failure, NotThere | NotAllowed):
-            return BlobUnknown(digest=fill.digest, reason=f"{fill.upstream.name}: {failure}")
-        return refusal_of(fill.upstream, failure, self._lines.describe(fill.upstream))
 
     async def _link_kept(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob | None:
         """A blob that another mirrored repository of the upstream holds: this one has it too.
@@ -397,4 +397,4 @@ class Fills:
             async for piece in read(self._store, self._threads, fill, file, part):
                 yield piece
         except UpstreamFailure as failure:
-            raise self._refusal_of(fill, failure) from failure
+            raise self._refusal(fill, failure) from failure

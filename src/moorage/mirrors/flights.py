@@ -1,7 +1,7 @@
 """What is fetched once for all who want it at the same time, and not too much of it at once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -28,14 +28,15 @@ class Flights:
             each.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    def once(self, key: Key, work: Awaitable[None]) -> asyncio.Task[None]:
-        """The task that does this: of several who want the same, the first has begun it."""
+    def once(self, key: Key, begin: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """The task that does this: of several who want the same, the first has begun it.
+
+        Raises what `begin` raises.
+        """
         flight = self._flights.get(key)
         if flight is not None:
-            close = getattr(work, "close", None)
-            if close is not None:
-                close()
             return flight
+        work = begin()
 
         async def fly() -> None:
             try:

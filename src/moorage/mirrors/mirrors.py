@@ -11,26 +11,20 @@ from moorage.clock import now_ms
 from moorage.database import Database
 from moorage.errors import BlobUnknown, ManifestUnknown, RegistryError
 from moorage.mirrors import rows
-from moorage.mirrors.along import Companions
-from moorage.mirrors.asking import Failed, Registry, Unreachable, UpstreamFailure
-from moorage.mirrors.fetching import ASK_AGAIN_S, FETCH_S, Manifests, refusal_of
+from moorage.mirrors.along import REFERRERS_MAX, Companions
+from moorage.mirrors.fetching import FETCH_S, Manifests
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.saving import Savings
-from moorage.mirrors.upstreams import Address, Upstream
+from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import Digest, is_digest
 from moorage.oci.names import RepositoryName
 from moorage.registry.manifests.rows import find_by_digest
 
-REFERRERS_MAX: Final = 100
-"""Referrers of one manifest that come along."""
-
 _TRY_EVERY_S: Final = 2.0
 _WRITE_EVERY_S: Final = 10.0
 _AT_ONCE: Final = 4
-_LISTS_AT_ONCE: Final = 16
-"""Lists may be long: whoever asks for many at once shall not take all the connections."""
 
 log = structlog.get_logger()
 
@@ -41,7 +35,6 @@ class Mirrors:
     def __init__(
         self,
         db: Database,
-        registry: Registry,
         upstreams: Upstreams,
         lines: Lines,
         manifests: Manifests,
@@ -49,14 +42,13 @@ class Mirrors:
         savings: Savings,
     ) -> None:
         self._db = db
-        self._registry = registry
         self._lines = lines
         self.upstreams = upstreams
         self.manifests = manifests
         self.fills = fills
+        self.looks = fills.looks
         self.savings = savings
-        self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
-        self.companions = Companions(db, registry, upstreams, lines, manifests, fills, self.bring_referrers)
+        self.companions = Companions(db, manifests, fills, self.bring_referrers)
 
     def bring_companions(self) -> None:
         """From now on see to what comes along with each manifest, beside the requests."""
@@ -84,61 +76,33 @@ class Mirrors:
         await self.fills.close()
         await self.savings.write()
 
-    async def list_tags(
-        self, upstream: Upstream, repository: RepositoryName, last: str, limit: int
-    ) -> list[str]:
-        """A page of the tags that the upstream has.
-
-        Raises UpstreamFailed (502), UpstreamUnreachable (504).
-        """
-        remote = upstream.remote_of(repository)
-        address = await self._address(upstream)
-        try:
-            async with asyncio.timeout(FETCH_S), self._lists:
-                found = await self._registry.list_tags(address, remote, last, limit, ASK_AGAIN_S)
-        except TimeoutError as error:
-            # of one list; the line may be good
-            failure = Unreachable(f"no list of tags came within {FETCH_S:.0f} s")
-            raise refusal_of(upstream, failure, self._lines.describe(upstream)) from error
-        except UpstreamFailure as failure:
-            await self._lines.failed(upstream, address, failure)
-            raise refusal_of(upstream, failure, self._lines.describe(upstream)) from failure
-        await self._lines.succeeded(upstream, address)
-        return found
-
-    async def _address(self, upstream: Upstream) -> Address:
-        """Raises UpstreamUnreachable (504)."""
-        if self.upstreams.is_disconnected(upstream):
-            failure = Unreachable("it was disconnected by an operator")
-            raise refusal_of(upstream, failure, self._lines.describe(upstream))
-        usable = await self._lines.find_usable(upstream)
-        if not usable:
-            failure = Unreachable("its line is open")
-            raise refusal_of(upstream, failure, self._lines.describe(upstream))
-        return usable[0]
-
     async def bring_referrers(
-        self, upstream: Upstream, repository: RepositoryName, subject: Digest
+        self, upstream: Upstream, repository: RepositoryName, subject: Digest, client: str | None = None
     ) -> int | None:
         """See that the referrers of a manifest are here; None, or for how many milliseconds no one has asked.
 
         What cannot be had is left out: the next who asks tries again.
+        Raises TooManyMisses (429) where the manifest is not here.
         """
         checked_at = await rows.read_subject_checked(self._db, repository, subject)
         now = now_ms()
         if checked_at is not None and 0 <= now - checked_at < upstream.freshness_ms:
             return None
         age_ms = max(0, now - checked_at) if checked_at is not None else 0
+        is_here = await find_by_digest(self._db, repository, subject) is not None
         try:
             async with asyncio.timeout(FETCH_S):
-                found = await self._list_referrers(upstream, repository, subject)
+                if is_here:
+                    found = await self.looks.list_referrers(upstream, repository, subject)
+                else:
+                    found = await self.looks.list_referrers_of_unknown(upstream, repository, subject, client)
                 is_all = found is not None and await self._bring_listed(upstream, repository, found)
         except TimeoutError:
             # those that have begun to come go on, for who asks next
             return age_ms
         if not is_all:
             return age_ms
-        if await find_by_digest(self._db, repository, subject) is not None:
+        if is_here:
             # nothing is written down of digests that someone has made up
             await self._db.write(lambda tx: rows.note_subject_checked(tx, repository, subject))
         return None
@@ -166,32 +130,14 @@ class Mirrors:
 
         return all(await asyncio.gather(*map(bring, found[:REFERRERS_MAX])))
 
-    async def _list_referrers(
-        self, upstream: Upstream, repository: RepositoryName, subject: Digest
-    ) -> list[Mapping[str, Any]] | None:
-        """What the upstream lists; None where it cannot be asked."""
-        try:
-            address = await self._address(upstream)
-        except RegistryError:
-            return None
-        remote = upstream.remote_of(repository)
-        try:
-            async with self._lists:
-                found = await self._registry.list_referrers(address, remote, subject, ASK_AGAIN_S)
-        except UpstreamFailure as failure:
-            # not every registry knows of referrers: that it fails here says nothing of images
-            if not isinstance(failure, Failed):
-                await self._lines.failed(upstream, address, failure)
-            return None
-        await self._lines.succeeded(upstream, address)
-        return found
-
-    async def head_blob(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> int:
+    async def head_blob(
+        self, upstream: Upstream, repository: RepositoryName, digest: Digest, client: str | None = None
+    ) -> int:
         """The size in bytes of a blob that the upstream has.
 
-        Raises BlobUnknown (404), UpstreamFailed (502), UpstreamUnreachable (504).
+        Raises BlobUnknown (404), TooManyMisses (429), UpstreamFailed (502), UpstreamUnreachable (504).
         """
-        size = await self.fills.looks.head(upstream, repository, digest)
+        size = await self.looks.head(upstream, repository, digest, client)
         if size is None:
             raise BlobUnknown(digest=digest, reason=f"{upstream.name} does not say how large it is")
         return size

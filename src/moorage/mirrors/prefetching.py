@@ -134,7 +134,7 @@ class Prefetch:
         """All tags of a repository that its upstream lists. Raises RegistryError."""
         tags: list[str] = []
         while len(tags) < TAGS_LISTED_MAX:
-            some = await self._mirrors.list_tags(upstream, repository, tags[-1] if tags else "", _PAGE)
+            some = await self._mirrors.looks.list_tags(upstream, repository, tags[-1] if tags else "", _PAGE)
             tags += some
             if len(some) < _PAGE:
                 break

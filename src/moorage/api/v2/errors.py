@@ -15,6 +15,7 @@ from moorage.errors import (
     RegistryError,
     RequestInvalid,
     TargetTooLong,
+    TooManyMisses,
     TooManyRequests,
     TooManySignIns,
     TooManyUploads,
@@ -46,7 +47,7 @@ def render(refusal: RegistryError, repository: str | None = None) -> Reply:
             headers.append((b"allow", refusal.allow.encode()))
         case Unauthorized() if refusal.challenge:
             headers.append((b"www-authenticate", refusal.challenge.encode("latin-1")))
-        case TooManySignIns():
+        case TooManySignIns() | TooManyMisses():
             headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
         case TooManyUploads() | TooManyRequests():
             headers.append((b"retry-after", b"60"))

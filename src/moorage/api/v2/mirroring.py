@@ -24,6 +24,7 @@ from moorage.errors import (
     UpstreamUnreachable,
 )
 from moorage.mirrors.fill import Fill
+from moorage.mirrors.misses import client_of
 from moorage.mirrors.saving import Kind
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import parse_digest
@@ -88,7 +89,7 @@ def manifest(answer: Answer) -> Answer:
                 raise
             kind = "misses"
             await _be_a_task()
-            await mirrors.manifests.bring(upstream, name, reference)
+            await mirrors.manifests.bring(upstream, name, reference, _client(request))
             reply = await answer(services, request, name, reference)
         mirrors.savings.count(upstream.name, kind, 1)
         if request.method == "GET":
@@ -130,7 +131,7 @@ async def _bring(
     digest = parse_digest(reference)
     fills = services.mirrors.fills
     await _be_a_task()
-    brought = await fills.bring(upstream, name, digest)
+    brought = await fills.bring(upstream, name, digest, _client(request))
     if isinstance(brought, Fill) and brought.size:
         if_none_match = request.header(b"if-none-match")
         if if_none_match is not None and matches(if_none_match, digest):
@@ -166,7 +167,7 @@ def blob_head(answer: Answer) -> Answer:
         except (BlobUnknown, NameUnknown):
             digest = parse_digest(reference)
             await _be_a_task()
-            size = await services.mirrors.head_blob(upstream, name, digest)
+            size = await services.mirrors.head_blob(upstream, name, digest, _client(request))
         headers = [*blobs.headers_for(digest), (b"content-length", b"%d" % size)]
         return _named(Reply(200, headers), upstream, services, None)
 
@@ -183,9 +184,10 @@ def tags(answer: Answer) -> Answer:
         page = parse_page(request)
         limit = min(page.limit, _TAGS_MAX)
         page = replace(page, limit=limit)
+        looks, client = services.mirrors.looks, _client(request)
         await _be_a_task()
         try:
-            found = await services.mirrors.list_tags(upstream, name, page.last, limit + 1) if limit else []
+            found = await looks.list_tags(upstream, name, page.last, limit + 1, client) if limit else []
         except (UpstreamFailed, UpstreamUnreachable):
             reply = await answer(services, request, name, reference)
             reply.headers.append(_STALE)
@@ -204,10 +206,15 @@ def referrers(answer: Answer) -> Answer:
             return await answer(services, request, name, reference)
         digest = parse_digest(reference)
         await _be_a_task()
-        age_ms = await services.mirrors.bring_referrers(upstream, name, digest)
+        age_ms = await services.mirrors.bring_referrers(upstream, name, digest, _client(request))
         return _named(await answer(services, request, name, reference), upstream, services, age_ms)
 
     return get
+
+
+def _client(request: Request) -> str:
+    """To whom it is charged what the upstream does not have."""
+    return client_of(request.caller, request.client)
 
 
 async def _be_a_task() -> None:

@@ -10,12 +10,13 @@ more. Nothing here decides who may come in. Of an IPv6 address its /64 counts: w
 """
 
 import hashlib
-import ipaddress
 import mmap
 import secrets
 import struct
 import time
 from typing import Final, Literal
+
+from moorage.addresses import network_of
 
 Means = Literal["password", "token"]
 
@@ -38,7 +39,7 @@ class Attempts:
 
     def wait_s(self, means: Means, account: str, address: str) -> int:
         """Seconds until this address may try this account again; 0 is now."""
-        address = _network_of(address)
+        address = network_of(address)
         waits = [self._left_s(means, "pair", account, address)]
         if not self._is_known(means, account, address):
             waits += [self._left_s(means, "address", address), self._left_s(means, "account", account)]
@@ -46,7 +47,7 @@ class Attempts:
 
     def failed(self, means: Means, account: str, address: str) -> None:
         """A wrong one came."""
-        address = _network_of(address)
+        address = network_of(address)
         for key in (("pair", account, address), ("address", address), ("account", account)):
             for slot in self._slots((means, *key)):
                 self._count(slot)
@@ -60,7 +61,7 @@ class Attempts:
 
     def succeeded(self, means: Means, account: str, address: str) -> None:
         """The right one came: this address is one of the account's own."""
-        for slot in self._slots((means, account, _network_of(address))):
+        for slot in self._slots((means, account, network_of(address))):
             _KNOWN.pack_into(self._known, slot * _KNOWN.size, time.monotonic())
 
     def _is_known(self, means: Means, account: str, address: str) -> bool:
@@ -79,14 +80,3 @@ class Attempts:
     def _slots(self, key: tuple[str, ...]) -> tuple[int, int]:
         digest = hashlib.blake2b("\0".join(key).encode(), digest_size=16, key=self._key).digest()
         return int.from_bytes(digest[:8], "big") % _SLOTS, int.from_bytes(digest[8:], "big") % _SLOTS
-
-
-def _network_of(address: str) -> str:
-    """The address itself, or the /64 of an IPv6 one."""
-    if ":" not in address:
-        return address
-    try:
-        ip = ipaddress.IPv6Address(address)
-    except ValueError:
-        return address
-    return str(ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64))
