@@ -19,6 +19,7 @@ private_addresses = ["127.0.0.0/8"]
 name = "hub.test"
 root = true
 url = "http://127.0.0.1:{port}"
+exclude = ["secret/*"]
 """
 SPELLINGS = {
     "whole": ("hub.test/library/nginx", ""),
@@ -78,3 +79,14 @@ def test_mirror_is_shown_to_nobody_else(
     assert reply.status == status
     with pytest.raises(BlockingIOError):
         upstream.accept()
+
+
+@pytest.mark.parametrize(("who", "status"), [("nobody", 401), ("stranger", 403)])
+def test_what_is_mirrored_from_where_is_told_to_nobody_else(town: People, who: str, status: int) -> None:
+    fields: Fields = [] if who == "nobody" else basic(who)
+    asked = ("hub.test/library/app/manifests/1?ns=other.test", "hub.test/secret/app/manifests/1")
+
+    replies = [town.ask("GET", f"/v2/{each}", fields) for each in asked]
+
+    assert [reply.status for reply in replies] == [status] * 2
+    assert not any(b"upstream called" in reply.body or b"is not among" in reply.body for reply in replies)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from moorage.clock import now_ms
-from moorage.databases.sqlite import SqliteDatabase
+from moorage.databases.sqlite import SqliteDatabase, SqliteTransaction
 from moorage.errors import (
     ContentGone,
     ContentNeeded,
@@ -105,6 +105,33 @@ async def test_deleted_image_is_restored_with_all_its_tags(shelf: Shelf) -> None
     assert (restored.tags, restored.taken) == (["1.0", "latest"], [])
     assert await shelf.tags() == ["1.0", "latest"]
     assert (await get_manifest(shelf.db, REPOSITORY, "latest")).payload == encode(document)
+
+
+async def test_image_with_many_tags_goes_in_few_statements(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody writes meanwhile."""
+    many = tuple(f"t{number}" for number in range(1500))
+    _, digest = await shelf.push("one", tags=many)
+    _, other = await shelf.push("two", tags=("other",))
+    asked: list[str] = []
+    run = SqliteTransaction.run
+
+    def count(tx: SqliteTransaction, sql: str, *values: Any) -> int:
+        asked.append(sql)
+        return run(tx, sql, *values)
+
+    monkeypatch.setattr(SqliteTransaction, "run", count)
+    deleted = await shelf.delete(digest)
+
+    assert len(asked) < 50
+    assert set(deleted.tags) == set(many)
+    assert (await shelf.tags(), await shelf.is_served(other)) == (["other"], True)
+    events = await shelf.db.all(
+        "SELECT count(*), min(number), max(number) FROM tag_event WHERE to_digest IS NULL"
+    )
+    assert events == [(1500, 2, 2)]
+    assert len((await restore_deletion(shelf.db, deleted.deletion, CLIENT)).tags) == 1500
 
 
 async def test_tag_that_was_pushed_anew_is_not_taken_back(shelf: Shelf) -> None:

@@ -30,10 +30,12 @@ from moorage.errors import (
     DigestInvalid,
     MethodNotAllowed,
     NameInvalid,
+    NameUnknown,
     RegistryError,
     RouteUnknown,
     UploadUnknown,
 )
+from moorage.mirrors.upstreams import Upstream
 from moorage.oci.names import RepositoryName, is_repository_name
 from moorage.registry.blobs.store import FilePart
 
@@ -123,7 +125,7 @@ class Dispatcher:
                 self._check_origin(request)
                 endpoint = endpoints[request.method]
                 if name:
-                    name, request.upstream = await place(self._services, request, name, route)
+                    name, request.upstream = await self._place(request, endpoint, name, reference, route)
                 request.caller = await self._services.gate.admit(request, endpoint.needs, name, reference)
                 reply = await endpoint.answer(self._services, request, name, reference)
             elif route == "token":
@@ -158,6 +160,16 @@ class Dispatcher:
                 client=self._services.gate.address(request),
                 agent=_shown(request.headers.get(b"user-agent", b"")),
             )
+
+    async def _place(
+        self, request: Request, endpoint: Endpoint, name: RepositoryName, reference: str, route: str
+    ) -> tuple[RepositoryName, Upstream | None]:
+        """See `place`; what is mirrored from where is told to none but those who may pull by the name."""
+        try:
+            return await place(self._services, request, name, route)
+        except NameUnknown:
+            await self._services.gate.admit(request, endpoint.needs, name, reference)
+            raise
 
     def _check_origin(self, request: Request) -> None:
         """Refuse a change that a web page of another site asks a person's browser for.

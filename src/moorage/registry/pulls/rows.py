@@ -43,6 +43,15 @@ def forget_tag(tx: Transaction, repository_id: int, tag: Tag) -> None:
     tx.run("DELETE FROM pull WHERE repository = ? AND reference = ?", (repository_id, tag))
 
 
+def forget_tags_of(tx: Transaction, manifest_id: int) -> None:
+    """Of all tags of a manifest, which go, forget their pulls."""
+    tx.run(
+        "DELETE FROM pull WHERE (repository, reference) IN"
+        " (SELECT repository, name FROM tag WHERE manifest = ?)",
+        (manifest_id,),
+    )
+
+
 def forget_manifest(tx: Transaction, row_id: int) -> None:
     """Of a manifest that goes for good, forget its pulls."""
     tx.run(

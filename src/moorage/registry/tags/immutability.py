@@ -50,10 +50,16 @@ def check_may_change(tx: Transaction, repository: str, tag: str, change: Change)
 
     Raises TagImmutable (409), which names the rule.
     """
+    check_may_all_change(tx, repository, (tag,), change)
+
+
+def check_may_all_change(tx: Transaction, repository: str, tags: Iterable[str], change: Change) -> None:
+    """The same for several tags, of which the first that stays is named."""
     rules = immutability_rows.read_rules_near(tx, namespace_of(repository))
-    rule = find_fixing(rules, repository, tag)
-    if rule is not None:
-        raise refusal(repository, tag, rule, change)
+    for tag in tags if rules else ():
+        rule = find_fixing(rules, repository, tag)
+        if rule is not None:
+            raise refusal(repository, tag, rule, change)
 
 
 def said(pattern: str) -> str:

@@ -10,7 +10,7 @@ from moorage.oci.names import Tag
 from moorage.oci.versions import version_key
 from moorage.registry.pulls import rows as pull_rows
 from moorage.registry.repositories.rows import find_name
-from moorage.registry.tags.immutability import check_may_change
+from moorage.registry.tags.immutability import check_may_all_change, check_may_change
 
 
 class TagEvent(NamedTuple):
@@ -113,6 +113,31 @@ def delete(tx: Transaction, repository_id: int, tag: Tag, moved_by: str) -> bool
     tx.run("DELETE FROM tag WHERE repository = ? AND name = ?", (repository_id, tag))
     _record(tx, repository_id, tag, before, None, moved_by, now_ms())
     return True
+
+
+def delete_of(
+    tx: Transaction, repository_id: int, manifest_id: int, digest: Digest, moved_by: str
+) -> list[tuple[Tag, Algorithm]]:
+    """Remove all tags of a manifest, of this sha256 digest; which they were. As `delete` does each.
+
+    All at once: it may have tens of thousands, and nobody writes meanwhile. Raises TagImmutable (409).
+    """
+    tags = list_of(tx, manifest_id)
+    if not tags:
+        return []
+    check_may_all_change(tx, find_name(tx, repository_id), [tag for tag, _ in tags], "deleted")
+    pull_rows.forget_tags_of(tx, manifest_id)
+    tx.run(
+        """
+        INSERT INTO tag_event (repository, name, number, from_digest, to_digest, at, by)
+        SELECT t.repository, t.name, coalesce(
+            (SELECT max(number) FROM tag_event WHERE repository = t.repository AND name = t.name), 0
+        ) + 1, ?, NULL, ?, ? FROM tag t WHERE t.manifest = ?
+        """,
+        (digest, now_ms(), moved_by, manifest_id),
+    )
+    tx.run("DELETE FROM tag WHERE manifest = ?", (manifest_id,))
+    return tags
 
 
 def list_of(tx: Transaction, manifest_id: int) -> list[tuple[Tag, Algorithm]]:

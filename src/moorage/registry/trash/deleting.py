@@ -120,10 +120,9 @@ def put_in_trash(
 def _untag(
     tx: Transaction, repository_id: int, row_id: int, deletion_id: int, deleted_by: Actor
 ) -> list[Tag]:
-    tags = tag_rows.list_of(tx, row_id)
-    for tag, _ in tags:
-        tag_rows.delete(tx, repository_id, tag, str(deleted_by))
-    rows.insert_tags(tx, deletion_id, manifest_rows.list_digests(tx, [row_id])[0], tags)
+    (digest,) = manifest_rows.list_digests(tx, [row_id])
+    tags = tag_rows.delete_of(tx, repository_id, row_id, digest, str(deleted_by))
+    rows.insert_tags(tx, deletion_id, digest, tags)
     return [tag for tag, _ in tags]
 
 

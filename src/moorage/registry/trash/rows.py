@@ -10,6 +10,8 @@ from moorage.registry.manifests.trash_rows import find_in_trash
 
 Reason = Literal["asked", "retention", "untagged", "evicted"]
 
+_TAGS_AT_ONCE: Final = 500
+
 EVICTED_LEASE_MS: Final = 60_000
 """How long the blobs of what was evicted stay: another registry has them, so no one was promised them."""
 
@@ -44,10 +46,12 @@ def insert(
 
 def insert_tags(tx: Transaction, deletion_id: int, digest: Digest, tags: list[tuple[Tag, Algorithm]]) -> None:
     """Note which tags of a manifest went with it."""
-    for tag, algorithm in tags:
+    for start in range(0, len(tags), _TAGS_AT_ONCE):
+        some = tags[start : start + _TAGS_AT_ONCE]
         tx.run(
-            "INSERT INTO deleted_tag (deletion, name, digest, algorithm) VALUES (?, ?, ?, ?)",
-            (deletion_id, tag, digest, algorithm),
+            "INSERT INTO deleted_tag (deletion, name, digest, algorithm)"
+            f" VALUES {', '.join(['(?, ?, ?, ?)'] * len(some))}",
+            [value for tag, algorithm in some for value in (deletion_id, tag, digest, algorithm)],
         )
 
 
