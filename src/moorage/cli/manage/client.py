@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from moorage.errors import FieldInvalid
+
 Transport = Callable[[str, str, bytes | None], tuple[int, bytes]]
 """Method, target and body in; status and body out. Raises Unreachable."""
 
@@ -36,7 +38,9 @@ class Refused(Exception):
             # some of it the message says already
             news = {name: value for name, value in detail.items() if str(value) not in self.message}
             detail = ", ".join(f"{name}: {value}" for name, value in news.items())
-        return f"{self.message} ({detail})" if detail else self.message
+        # on the command line there is no request with fields: the reason alone says it
+        message = self.message.removeprefix(f"{FieldInvalid.message}: ")
+        return f"{message} ({detail})" if detail else message
 
 
 class Client:
