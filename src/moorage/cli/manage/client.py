@@ -33,13 +33,14 @@ class Refused(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        detail = self.detail
+        detail, message = self.detail, self.message
         if isinstance(detail, dict):
+            if self.code == FieldInvalid.code and "field" in detail:
+                # on the command line there is no request: the field and the reason say it
+                message = f"{detail['field']}: {message.removeprefix(f'{FieldInvalid.message}: ')}"
             # some of it the message says already
-            news = {name: value for name, value in detail.items() if str(value) not in self.message}
+            news = {name: value for name, value in detail.items() if str(value) not in message}
             detail = ", ".join(f"{name}: {value}" for name, value in news.items())
-        # on the command line there is no request with fields: the reason alone says it
-        message = self.message.removeprefix(f"{FieldInvalid.message}: ")
         return f"{message} ({detail})" if detail else message
 
 

@@ -176,7 +176,8 @@ def _tell_verified(image: str, found: Fact) -> None:
         typer.echo(f"· referrer {referrer['digest']} {shown(referrer['type'])}")
     mark = "✗" if found["faults"] else "✓"
     typer.echo(
-        f"{mark} {image}: {counted(found['manifests'], 'manifest')} and {counted(found['blobs'], 'blob')} read,"
+        f"{mark} {image}: {counted(found['manifests'], 'manifest')} and"
+        f" {counted(found['blobs'], 'blob')} read,"
         f" {amount(found['bytes'])}, {counted(len(found['faults']), 'fault')}"
     )
 
