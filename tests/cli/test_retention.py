@@ -88,8 +88,11 @@ def test_run_on_a_folder_that_no_one_serves_is_done_by_the_command(filled: Serve
     assert kept.startswith("0 tags are gone, 0 manifests in the trash; 0 B ")
 
 
-@pytest.mark.parametrize("option", [("--pushed", "soon"), ("--newest", "0"), ("--newest", "x")])
-def test_rule_that_cannot_be_read_is_a_wrong_command_line(folder: Path, option: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "option",
+    [(), ("--pushed", "soon"), ("--newest", "0"), ("--newest", "x"), ("--newest", "1", "--by", "versoin")],
+)
+def test_rule_that_cannot_be_read_is_a_wrong_command_line(folder: Path, option: tuple[str, ...]) -> None:
     ran = moorage("retention", "add", "team/*", "*", *option, "--data", folder)
 
     assert ran.code == 2

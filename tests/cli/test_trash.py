@@ -78,8 +78,14 @@ def test_purged_image_leaves_the_disk_with_the_next_runs(folder: Path, pusher: P
     deleted = moorage("delete", f"team/purged@{digest}", "--json", "--data", folder).json()[0]
     held = moorage("gc", "status", "--json", "--data", folder).json()
     assert held["trash_bytes"] - before["trash_bytes"] == deleted["frees"]["later_bytes"] > 2_000_000
-    moorage("trash", "purge", deleted["deletion"], "--data", folder).check()
+    purged = moorage("trash", "purge", deleted["deletion"], "--data", folder).check().out
+    listed = moorage("trash", "list", "--data", folder).check().out
+    soonest = moorage("gc", "plan", "--json", "--data", folder).json()["items"]
 
+    assert re.search(r"Frees 1\.9 MiB after 2\d{3}-.* \(delete\.delay\)", purged)
+    # as from now, not as from the time 0 that stands for it
+    assert "1970" not in listed
+    assert all(each["at"].startswith("2") for each in soonest)
     ran = moorage("gc", "run", "--json", "--data", folder).json()
     plan = moorage("gc", "plan", "--json", "--data", folder).json()["items"]
 

@@ -115,10 +115,14 @@ def _existing(settings: Settings) -> str:
     return str(folder)
 
 
+def _size(size: int) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / MIB:.0f} MiB"
+
+
 def _disk(settings: Settings) -> Finding:
     usage = shutil.disk_usage(_existing(settings))
     reserve = min(int(settings.storage.reserve), usage.total // 20)
-    said = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f}"
+    said = f"{_size(usage.free)} free of {_size(usage.total)}"
     if usage.free < reserve:
         return Finding(
             "disk", "problem", f"{said}: pushes are refused below {reserve / MIB:.0f} MiB; make room"

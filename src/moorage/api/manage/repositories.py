@@ -9,6 +9,7 @@ from moorage.api.deletions import Frees, frees_at
 from moorage.api.manage.documents import NamePage, Page, Repository, page, time_of
 from moorage.api.manage.routes import Ask, NoQuery
 from moorage.api.v2.lists import list_pullable
+from moorage.clock import now_ms
 from moorage.database import Database
 from moorage.errors import NameInvalid, NameUnknown, Unsupported, UpstreamStateInvalid
 from moorage.identity.managing.administering import check_may_administer
@@ -112,7 +113,7 @@ class DeletedRepositoryReply(Struct, frozen=True):
 
 async def show_deleted(db: Database, deleted: DeletedRepository) -> DeletedRepositoryReply:
     """A repository in the trash as the API shows it."""
-    until = time_of(deleted.purge_at)
+    until = time_of(deleted.purge_at or now_ms())
     return DeletedRepositoryReply(
         deleted.id,
         deleted.name,

@@ -14,6 +14,7 @@ from moorage.api.manage.repositories import (
     show_deleted,
 )
 from moorage.api.manage.routes import Ask, NoQuery
+from moorage.clock import now_ms
 from moorage.errors import DeletionUnknown, Unsupported, UpstreamStateInvalid
 from moorage.identity.access.deciding import Action
 from moorage.mirrors.rows import find_upstream_of_deleted
@@ -209,7 +210,7 @@ async def _find_repository(ask: Ask[Any, Any], action: Action) -> DeletedReposit
 
 async def _show(ask: Ask[Any, Any], deletion: Deletion) -> DeletionReply:
     db = ask.services.db
-    until = time_of(deletion.purge_at)
+    until = time_of(deletion.purge_at or now_ms())
     frees_bytes = await rows.measure_shown(db, deletion.id)
     return DeletionReply(
         deletion.id,

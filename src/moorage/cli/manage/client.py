@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from moorage.errors import FieldInvalid
+
 Transport = Callable[[str, str, bytes | None], tuple[int, bytes]]
 """Method, target and body in; status and body out. Raises Unreachable."""
 
@@ -31,12 +33,15 @@ class Refused(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        detail = self.detail
+        detail, message = self.detail, self.message
         if isinstance(detail, dict):
+            if self.code == FieldInvalid.code and "field" in detail:
+                # on the command line there is no request: the field and the reason say it
+                message = f"{detail['field']}: {message.removeprefix(f'{FieldInvalid.message}: ')}"
             # some of it the message says already
-            news = {name: value for name, value in detail.items() if str(value) not in self.message}
+            news = {name: value for name, value in detail.items() if str(value) not in message}
             detail = ", ".join(f"{name}: {value}" for name, value in news.items())
-        return f"{self.message} ({detail})" if detail else self.message
+        return f"{message} ({detail})" if detail else message
 
 
 class Client:

@@ -7,7 +7,7 @@ import typer
 from moorage.cli.manage.client import Fact
 from moorage.cli.manage.following import finish
 from moorage.cli.manage.session import Session, managing
-from moorage.cli.manage.showing import shown, shown_bytes
+from moorage.cli.manage.showing import counted, shown, shown_bytes
 
 NameArgument = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="The upstream. Without it: all.", show_default=False)
@@ -37,8 +37,9 @@ def _tell_prefetched(found: Fact) -> None:
         typer.echo(f"! put off: {shown(each)}")
     mark = "✗" if found["failed"] else "✓"
     typer.echo(
-        f"{mark} {found['images']:,} images are here: {found['manifests']:,} manifests and {found['blobs']:,}"
-        f" blobs of {shown_bytes(found['bytes'])} were fetched, {found['failed']:,} failed"
+        f"{mark} {counted(found['images'], 'image')} {'is' if found['images'] == 1 else 'are'} here:"
+        f" {counted(found['manifests'], 'manifest')} and {counted(found['blobs'], 'blob')}"
+        f" of {shown_bytes(found['bytes'])} were fetched, {found['failed']:,} failed"
     )
 
 
@@ -75,7 +76,7 @@ def _tell_rehearsed(found: Fact) -> None:
     _tell_failures(found)
     if found["fetched_blobs"]:
         typer.echo(
-            f"· {found['fetched_blobs']:,} blobs of {shown_bytes(found['fetched_bytes'])} were fetched"
+            f"· {counted(found['fetched_blobs'], 'blob')} of {shown_bytes(found['fetched_bytes'])} fetched"
         )
     if not found["images"]:
         typer.echo(f"Nothing was pulled of upstreams in {found['days']} days.")

@@ -1,7 +1,7 @@
 """`moorage retention`: rules by which old tags leave, what they would do, and doing it."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -62,7 +62,8 @@ def add(
         int | None, typer.Option("--newest", help="Keep the newest so many.", min=1, show_default=False)
     ] = None,
     by: Annotated[
-        str, typer.Option("--by", help="Newest by time of push, or by version: then of versions only.")
+        Literal["time", "version"],
+        typer.Option("--by", help="Newest by time of push, or by version: then of versions only."),
     ] = "time",
     pushed: Annotated[
         str | None, typer.Option("--pushed", help="Keep what was pushed within, as 30d.", show_default=False)
@@ -76,6 +77,8 @@ def add(
 
     The rule waits for a day before the schedule follows it. `moorage retention plan` shows what it would do.
     """
+    if newest is None and pushed is None and pulled is None:
+        raise typer.BadParameter("say what stays: --newest, --pushed or --pulled")
     body = {
         "scope": scope,
         "pattern": tags,

@@ -176,8 +176,9 @@ def _tell_verified(image: str, found: Fact) -> None:
         typer.echo(f"· referrer {referrer['digest']} {shown(referrer['type'])}")
     mark = "✗" if found["faults"] else "✓"
     typer.echo(
-        f"{mark} {image}: {found['manifests']} manifests and {found['blobs']} blobs read,"
-        f" {amount(found['bytes'])}, {len(found['faults'])} faults"
+        f"{mark} {image}: {counted(found['manifests'], 'manifest')} and"
+        f" {counted(found['blobs'], 'blob')} read,"
+        f" {amount(found['bytes'])}, {counted(len(found['faults']), 'fault')}"
     )
 
 

@@ -138,7 +138,8 @@ def restore(session: Session, deletion: IdArgument) -> None:
 def purge(session: Session, deletion: IdArgument) -> None:
     """End a deletion's time: it cannot be restored, and its bytes go when no lease keeps them."""
     reply = session.client.delete("trash", str(deletion))
-    session.show.done(f"{reply['repository']}@{reply['digest']} goes with the next run of gc.", reply)
+    image = f"{reply['repository']}@{reply['digest']}"
+    session.show.done(f"{image} cannot be restored now.\n{_freed(reply)}", reply)
 
 
 @app.command("restore-repository")
@@ -162,4 +163,14 @@ def restore_repository(
 def purge_repository(session: Session, number: IdArgument) -> None:
     """End a deleted repository's time in the trash."""
     reply = session.client.delete("deleted-repositories", str(number))
-    session.show.done(f"The repository {reply['name']} goes with the next run of gc.", reply)
+    session.show.done(f"The repository {reply['name']} cannot be restored now.\n{_freed(reply)}", reply)
+
+
+def _freed(reply: Fact) -> str:
+    """When a purge gives space back, as a person reads it."""
+    size = reply["frees"]["later_bytes"]
+    if not size:
+        return "Frees 0 B: others need all of it."
+    if reply["frees"]["at"] <= reply["restorable_until"]:
+        return f"Frees {shown_bytes(size)} with the next run: moorage gc run"
+    return f"Frees {shown_bytes(size)} after {shown(reply['frees']['at'])} (delete.delay)."

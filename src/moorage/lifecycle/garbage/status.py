@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from moorage.clock import now_ms
 from moorage.database import Database
 from moorage.lifecycle.garbage import rows
 from moorage.oci.digest import Digest
@@ -91,10 +92,12 @@ class Planned:
 async def plan(db: Database, delay_ms: int, limit: int) -> Sequence[Planned]:
     """What goes when, the soonest first; at most `limit` of each kind.
 
-    What the trash gives up is leased once more, so its bytes go `delay_ms` after.
+    What the trash gives up is leased once more, so its bytes go `delay_ms` after; a repository's leases go
+    with it. What was purged, whose time is 0, goes as from now.
     """
+    now = now_ms()
     found = [
-        Planned(at + delay_ms, kind, name, digest, size, number)
+        Planned((at or now) + (0 if kind == "repository" else delay_ms), kind, name, digest, size, number)
         for at, kind, name, digest, size, number in await rows.list_due_trash(db, limit)
     ]
     found += [
