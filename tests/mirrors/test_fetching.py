@@ -15,6 +15,7 @@ from moorage.mirrors.asking import Busy, Failed, Fetched, Unfit, Unreachable
 from moorage.mirrors.flights import AT_ONCE
 from moorage.mirrors.lines import FAILURES_MAX
 from moorage.mirrors.mirrors import Mirrors
+from moorage.mirrors.refusing import Unkept
 from moorage.oci.names import RepositoryName, Tag
 from moorage.registry.manifests.rows import find_by_tag
 from moorage.registry.tags.immutability_rows import insert_rule
@@ -33,6 +34,7 @@ async def pull(mirrors: Mirrors, db: SqliteDatabase, reference: str = "1") -> tu
     """What a tag names after a pull as the endpoint does it, and its age where that is said."""
     await mirrors.upstreams.look(at_once=True)
     age_ms = await mirrors.manifests.refresh(HUB, NGINX, Tag(reference))
+    assert not isinstance(age_ms, Unkept)
     stored = await find_by_tag(db, NGINX, Tag(reference))
     if stored is None:
         await mirrors.manifests.bring(HUB, NGINX, reference)

@@ -12,7 +12,7 @@ import pytest
 
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.errors import RegistryError
-from moorage.mirrors import filling
+from moorage.mirrors import filling, streaming
 from moorage.mirrors.asking import UpstreamFailure
 from moorage.mirrors.mirrors import Mirrors
 from moorage.oci.digest import Digest, digest_of
@@ -79,7 +79,7 @@ async def test_whatever_goes_wrong_a_whole_is_right(
     seed: int,
 ) -> None:
     chance = random.Random(seed)
-    monkeypatch.setattr(filling, "_WAITS_S", (0.01,) * 5)
+    monkeypatch.setattr(streaming, "_WAITS_S", (0.01,) * 5)
     monkeypatch.setattr(filling, "_LOOK_AGAIN_S", 0.02)
     content = chance.randbytes(chance.choice([1, 65_536, 500_000, 2_000_000]))
     at = chance.randrange(len(content))

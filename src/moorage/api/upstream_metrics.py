@@ -77,6 +77,11 @@ def _counters(upstreams: Sequence[Upstream], counted: dict[str, Counted]) -> lis
         "Answers as they were last known, because the upstream could not be asked.",
         labels=["upstream"],
     )
+    passed = CounterMetricFamily(
+        "moorage_upstream_passed",
+        "Manifests and blobs that passed through, because nothing could be kept.",
+        labels=["upstream"],
+    )
     requests = CounterMetricFamily(
         "moorage_upstream_requests",
         "HEADs and GETs that an upstream was asked.",
@@ -89,6 +94,7 @@ def _counters(upstreams: Sequence[Upstream], counted: dict[str, Counted]) -> lis
         for outcome, number in (("hit", of.hits), ("miss", of.misses)):
             pulls.add_metric([name, outcome], number)
         stale.add_metric([name], of.stale)
+        passed.add_metric([name], of.passed)
         for method, number in (("HEAD", of.heads), ("GET", of.gets)):
             requests.add_metric([name, method], number)
-    return [fetched, served, pulls, stale, requests]
+    return [fetched, served, pulls, stale, passed, requests]

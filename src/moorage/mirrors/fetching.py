@@ -8,6 +8,7 @@ manifest fetched. While the upstream cannot be asked, what is here is served, an
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -20,8 +21,6 @@ from moorage.errors import (
     ManifestUnknown,
     RegistryError,
     TagImmutable,
-    UpstreamFailed,
-    UpstreamUnreachable,
 )
 from moorage.mirrors import rows
 from moorage.mirrors.absent import Absent
@@ -38,7 +37,9 @@ from moorage.mirrors.claims import Claims
 from moorage.mirrors.flights import Flights
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.misses import Misses
+from moorage.mirrors.moving import check_may_move, check_shown, fixed
 from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.refusing import CANNOT_KEEP, Unkept, refusal_of
 from moorage.mirrors.rows import MirroredTag
 from moorage.mirrors.saving import Savings
 from moorage.mirrors.upstreams import Address, Upstream
@@ -96,7 +97,7 @@ class Manifests:
         self._misses = misses
         self._claims = claims
         self._absent = Absent()
-        self._flights = Flights()
+        self._flights: Flights[Unkept | None] = Flights()
         self.on_seen: Seen = lambda *_: None
 
     async def close(self) -> None:
@@ -112,11 +113,11 @@ class Manifests:
         # a clock that was set back shall not make it fresh for ever
         return 0 < until - now_ms() <= _FRESH_MAX_MS
 
-    async def refresh(self, upstream: Upstream, repository: RepositoryName, tag: Tag) -> int | None:
+    async def refresh(self, upstream: Upstream, repository: RepositoryName, tag: Tag) -> int | Unkept | None:
         """See that a tag, if it is here, names what its upstream says.
 
-        None when it does, or is not here; else how many milliseconds ago that was last known, for the
-        upstream cannot be asked.
+        None when it does, or is not here; what it names now where that cannot be kept; else how many
+        milliseconds ago that was last known, for the upstream cannot be asked.
         """
         known = await rows.find_tag(self._db, repository, tag)
         if known is None or known.digest is None:
@@ -134,13 +135,16 @@ class Manifests:
             is_claimed = await self._db.write(
                 lambda tx: rows.claim_tag(tx, repository, tag, fresh_after, until)
             )
+        except CANNOT_KEEP:
+            # each process asks for itself, then
+            is_claimed = True
         except RegistryError:
             return age_ms
         if not is_claimed:
             # someone asks just now, or has just asked
             return None
         try:
-            await asyncio.shield(
+            unkept = await asyncio.shield(
                 self._flights.once(
                     (repository, tag), partial(self._ask_again, upstream, repository, tag, known)
                 )
@@ -156,6 +160,8 @@ class Manifests:
             )
             await self._end_claim(repository, tag)
             return age_ms
+        if unkept is not None:
+            return unkept
         self._note_fresh(repository, tag, now + upstream.freshness_ms)
         return None
 
@@ -177,7 +183,7 @@ class Manifests:
 
     async def _ask_again(
         self, upstream: Upstream, repository: RepositoryName, tag: Tag, known: MirroredTag
-    ) -> None:
+    ) -> Unkept | None:
         """Raises UpstreamFailure, RegistryError."""
         addresses = self._lines.usable(upstream)
         if upstream.alternatives_may != "any":
@@ -193,24 +199,37 @@ class Manifests:
                 )
             except NotThere:
                 log.info("mirror_tag_gone", upstream=upstream.name, repository=repository, tag=tag)
-                await self._db.write(lambda tx: rows.note_checked(tx, repository, tag, is_gone=True))
-                return
+                await self._note_checked(repository, tag, is_gone=True)
+                return None
             except UpstreamFailure as error:
                 failure = error
                 continue
             self._savings.count(upstream.name, "heads", 1)
             if shown.digest is not None and shown.digest in {known.digest, known.sha512}:
-                await self._db.write(lambda tx: rows.note_checked(tx, repository, tag))
+                await self._note_checked(repository, tag)
                 self.on_seen(upstream, repository, shown.digest, tag)
-                return
-            await self._fetch(upstream, [address], repository, shown.digest or tag, tag)
-            return
+                return None
+            return await self._fetch(upstream, [address], repository, shown.digest or tag, tag)
         raise failure
 
-    async def bring(
+    async def _note_checked(self, repository: RepositoryName, tag: Tag, *, is_gone: bool = False) -> None:
+        # where it cannot be written down, this process knows it
+        with suppress(*CANNOT_KEEP):
+            await self._db.write(lambda tx: rows.note_checked(tx, repository, tag, is_gone=is_gone))
+
+    async def bring(self, upstream: Upstream, repository: RepositoryName, reference: str) -> None:
+        """Fetch a manifest that is not here, by a tag or a digest, and keep it.
+
+        Raises as `pull` does, and what says that it cannot be kept.
+        """
+        unkept = await self.pull(upstream, repository, reference)
+        if unkept is not None:
+            raise unkept.refusal
+
+    async def pull(
         self, upstream: Upstream, repository: RepositoryName, reference: str, client: str | None = None
-    ) -> None:
-        """Fetch a manifest that is not here, by a tag or a digest. `client`: for whom, where someone asks.
+    ) -> Unkept | None:
+        """The same; None when it is kept. `client`: for whom, where someone asks.
 
         Raises ManifestUnknown (404), TooManyMisses (429), UpstreamFailed (502), UpstreamUnreachable (504),
         TagImmutable (409).
@@ -219,14 +238,14 @@ class Manifests:
         if reason is not None:
             raise ManifestUnknown(name=repository, reference=reference[:200], reason=reason)
 
-        def begin() -> Awaitable[None]:
+        def begin() -> Awaitable[Unkept | None]:
             # not for those who join: it costs no question
             self._misses.check(client, upstream.name)
             return self._bring(upstream, repository, reference, client)
 
         try:
             # whoever leaves while it comes does not end it for the others
-            await asyncio.shield(self._flights.once((repository, reference), begin))
+            return await asyncio.shield(self._flights.once((repository, reference), begin))
         except (NotThere, NotAllowed) as failure:
             # the second is what a registry says, to one it does not know, of what there is not
             self._absent.note((repository, reference), str(failure))
@@ -238,7 +257,7 @@ class Manifests:
 
     async def _bring(
         self, upstream: Upstream, repository: RepositoryName, reference: str, client: str | None
-    ) -> None:
+    ) -> Unkept | None:
         """Raises UpstreamFailure, RegistryError."""
         began_s = time.monotonic()
         with self._misses.asking(client):
@@ -253,10 +272,10 @@ class Manifests:
                     known = await rows.find_tag(self._db, repository, tag)
                     if known is not None and known.digest and 0 <= now_ms() - known.checked_at < _CLAIM_MS:
                         # it came between the look that missed it and this one
-                        return
+                        return None
                 within_s = began_s + FETCH_S - time.monotonic()
                 async with self._flights.slot(SLOT_S):
-                    await self._fetch(upstream, addresses, repository, reference, tag, within_s)
+                    return await self._fetch(upstream, addresses, repository, reference, tag, within_s)
 
     async def _fetch(
         self,
@@ -266,8 +285,8 @@ class Manifests:
         reference: str,
         tag: Tag | None,
         within_s: float = FETCH_S,
-    ) -> None:
-        """A manifest from the first address that gives it, kept, and the tag moved to it.
+    ) -> Unkept | None:
+        """A manifest from the first address that gives it, kept if it can be, and the tag moved to it.
 
         Raises UpstreamFailure, RegistryError.
         """
@@ -279,14 +298,18 @@ class Manifests:
                 fetched = await self._get(upstream, address, repository, reference, timeout_s)
                 is_own = address == upstream.address
                 if tag is not None and not is_own:
-                    await self._check_shown(upstream, repository, tag, fetched.digest)
+                    await check_shown(self._db, upstream, repository, tag, fetched.digest)
             except UpstreamFailure as failure:
                 failures.append(failure)
                 if isinstance(failure, NotThere) and address == upstream.address:
                     break
                 continue
-            await self._keep(upstream, address, repository, fetched, tag)
-            return
+            try:
+                await self._keep(upstream, address, repository, fetched, tag)
+            except CANNOT_KEEP as refusal:
+                await check_may_move(self._db, upstream, repository, fetched, tag)
+                return Unkept(fetched, refusal)
+            return None
         if upstream.address not in addresses:
             # that an alternative lacks it says nothing of the upstream
             raise Unreachable(self._lines.describe(upstream))
@@ -316,23 +339,6 @@ class Manifests:
         self._savings.count(upstream.name, "fetched_bytes", len(fetched.payload))
         return fetched
 
-    async def _check_shown(
-        self, upstream: Upstream, repository: RepositoryName, tag: Tag, digest: Digest
-    ) -> None:
-        """An alternative may have been given something else than the upstream has.
-
-        Raises Failed.
-        """
-        if upstream.alternatives_may == "any":
-            return
-        shown = await rows.read_shown(self._db, repository, tag)
-        if digest in shown or (not shown and upstream.alternatives_may == "new"):
-            return
-        log.warning(
-            "alternative_refused", upstream=upstream.name, repository=repository, tag=tag, digest=digest
-        )
-        raise Failed(f"an alternative says that {tag} is {digest}, which {upstream.name} never said")
-
     async def _keep(
         self,
         upstream: Upstream,
@@ -359,8 +365,7 @@ class Manifests:
         try:
             await self._db.write(work)
         except TagImmutable as refusal:
-            log.warning("mirror_tag_fixed", upstream=upstream.name, repository=repository, tag=tag)
-            raise Failed(f"it has moved {tag}, which a rule here fixes") from refusal
+            raise fixed(upstream, repository, tag or Tag("")) from refusal
         except ManifestInvalid as refusal:
             raise Failed(f"what it sent is no manifest: {refusal}") from refusal
         if tag is not None:
@@ -385,11 +390,3 @@ class Manifests:
             raise
         await self._lines.succeeded(upstream, address)
         return answer
-
-
-def refusal_of(upstream: Upstream, failure: UpstreamFailure, state: str) -> RegistryError:
-    """How a client is told that an upstream was asked in vain."""
-    reason = f"{upstream.name}: {failure}"
-    if isinstance(failure, Failed):
-        return UpstreamFailed(reason=reason, upstream=upstream.name, state=state)
-    return UpstreamUnreachable(reason=reason, upstream=upstream.name, state=state)

@@ -7,12 +7,15 @@ it turns to the file of the blob in the same way. So nobody gets a whole that is
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
 
 from moorage.errors import RegistryError
 from moorage.mirrors.asking import Failed, UpstreamFailure
+from moorage.mirrors.refusing import CANNOT_KEEP
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
@@ -29,11 +32,19 @@ class Fill:
     """A blob on its way in, as one process sees it: in `available` bytes of its upload's file."""
 
     def __init__(
-        self, upstream: Upstream, repository: RepositoryName, digest: Digest, size: int | None
+        self,
+        upstream: Upstream,
+        repository: RepositoryName,
+        digest: Digest,
+        size: int | None,
+        *,
+        is_kept: bool = True,
     ) -> None:
+        """`is_kept`: it goes to the store, not only to a client."""
         self.upstream = upstream
         self.repository = repository
         self.digest = digest
+        self.is_kept = is_kept
         self.size = size
         """In bytes, as a manifest or the upstream says; None until then."""
         self.upload_id = str(uuid.uuid5(_NAMESPACE, f"{upstream.name} {digest}"))
@@ -86,24 +97,51 @@ class Fill:
             await self._changed.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a client was given of a blob, which can be kept no more, up to before `offset`.
+
+    `file`: the blob's first bytes; all that were given, if `is_begun`. To be closed by who goes on.
+    """
+
+    file: BlobFile
+    offset: int
+    is_begun: bool
+
+
+GoOn = Callable[[Fill, Given, int, RegistryError], AsyncGenerator[bytes, None]]
+"""The rest of a part up to a byte, from the upstream; given out whole only if all of the blob was right."""
+
+
 class Reading:
     """A part of a blob that is read while it comes; `close` it in the end."""
 
-    def __init__(self, store: BlobStore, threads: Executor, fill: Fill, file: BlobFile, first: int) -> None:
+    def __init__(
+        self,
+        store: BlobStore,
+        threads: Executor,
+        fill: Fill,
+        file: BlobFile,
+        first: int,
+        go_on: GoOn,
+    ) -> None:
         self._store = store
         self._threads = threads
         self._fill = fill
+        self._go_on = go_on
         self._file = file
+        self._has_file = True
         self._first = first
         self._offset = first
         self._is_blob = False
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        if self._has_file:
+            self._file.close()
 
     async def pieces(self, last: int) -> AsyncGenerator[Piece, None]:
-        """All up to `last`; the blob's last byte only when the whole is kept.
+        """All up to `last`; the blob's last byte only when the whole is kept, or was seen to be right.
 
         Raises Failed when it can not be gone on with, and whatever has ended the fill.
         """
@@ -111,16 +149,28 @@ class Reading:
         while self._offset < end:
             ready = min(end, await self._ready())
             if ready <= self._offset:
-                if self._fill.failure is not None:
-                    raise self._fill.failure
+                failure = self._fill.failure
+                if isinstance(failure, CANNOT_KEEP):
+                    async with aclosing(self._pass_on(last, failure)) as rest:
+                        async for piece in rest:
+                            yield piece
+                    return
+                if failure is not None:
+                    raise failure
                 await self._fill.change()
                 continue
             length = min(_PIECE_BYTES, ready - self._offset)
-            piece: Piece | None = self._file.part_in_memory(self._offset, length)
-            if piece is None:
-                piece = await in_thread(self._threads, self._file.read, self._offset, length)
-            yield piece
+            ready_piece: Piece | None = self._file.part_in_memory(self._offset, length)
+            if ready_piece is None:
+                ready_piece = await in_thread(self._threads, self._file.read, self._offset, length)
+            yield ready_piece
             self._offset += length
+
+    def _pass_on(self, last: int, refusal: RegistryError) -> AsyncGenerator[bytes, None]:
+        """The rest, which is not kept. Whoever goes on closes the file: it takes up room."""
+        self._has_file = False
+        given = Given(self._file, self._offset, self._offset > self._first)
+        return self._go_on(self._fill, given, last, refusal)
 
     async def _ready(self) -> int:
         """Up to where may be given out now: but for the last byte what is here, until the whole is right."""
@@ -162,10 +212,10 @@ class Reading:
 
 
 async def read(
-    store: BlobStore, threads: Executor, fill: Fill, file: BlobFile, part: ByteRange
+    store: BlobStore, threads: Executor, fill: Fill, file: BlobFile, part: ByteRange, go_on: GoOn
 ) -> AsyncGenerator[Piece, None]:
     """A part of a blob as it comes. Closes the file. Raises as `Reading.pieces` does."""
-    reading = Reading(store, threads, fill, file, part.first)
+    reading = Reading(store, threads, fill, file, part.first, go_on)
     try:
         async for piece in reading.pieces(part.last):
             yield piece

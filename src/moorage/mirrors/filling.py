@@ -7,7 +7,7 @@ says and is kept. Whoever sees the file held by no one and unfinished goes on fr
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Container
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from functools import partial
 from typing import Final
@@ -24,24 +24,17 @@ from moorage.errors import (
     UploadUnknown,
 )
 from moorage.mirrors import rows
-from moorage.mirrors.asking import (
-    Busy,
-    Contradicted,
-    Failed,
-    NotAllowed,
-    NotThere,
-    Registry,
-    Unreachable,
-    UpstreamFailure,
-)
-from moorage.mirrors.fetching import refusal_of
+from moorage.mirrors.asking import Failed, NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
 from moorage.mirrors.fill import Fill, read
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.looking import Looks
+from moorage.mirrors.passing import Passed, Passing
 from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.refusing import CANNOT_KEEP, refusal_of
 from moorage.mirrors.saving import Savings
+from moorage.mirrors.streaming import BEGIN_S, Streams
 from moorage.mirrors.throttling import Throttle
-from moorage.mirrors.upstreams import Address, Upstream
+from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import Digest
 from moorage.oci.manifest import parse_manifest
 from moorage.oci.names import RepositoryName
@@ -54,17 +47,9 @@ from moorage.registry.uploads.rows import find_repository_of
 from moorage.registry.uploads.uploading import Chunk, Uploads
 from moorage.threads import in_thread
 
-BEGIN_S: Final = 8.0
-"""How long a client waits for the first byte of a blob."""
-
 _LOOK_EVERY_S: Final = 0.005
 _LOOK_AGAIN_S: Final = 0.25
-_WAITS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Between attempts to go on with a blob that was cut; so many in a row that bring nothing end it."""
-
 _TURNS_MAX: Final = 3
-_AT_ONCE: Final = 128
-"""Blobs that come at once; the other half of the connections is for questions, or a line would seem cut."""
 
 log = structlog.get_logger()
 
@@ -90,14 +75,11 @@ class Fills:
         self._store = store
         self._threads = threads
         self._uploads = uploads
-        self._registry = registry
-        self._upstreams = upstreams
         self._lines = lines
-        self._savings = savings
         self._lease_ms = lease_ms
-        self._throttle = throttle
+        self._streams = Streams(registry, upstreams, lines, savings, throttle)
         self.looks = looks
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self.passing = Passing(self._streams, threads, savings)
         self._fills: dict[tuple[str, Digest], tuple[Fill, asyncio.Task[None]]] = {}
 
     async def close(self) -> None:
@@ -148,6 +130,20 @@ class Fills:
         if brought.failure is not None:
             raise self._refusal(brought, brought.failure)
         return await self._link(brought, repository)
+
+    async def pass_on(
+        self, upstream: Upstream, repository: RepositoryName, digest: Digest, refusal: RegistryError
+    ) -> Passed:
+        """A blob that `bring` could not keep, by one of CANNOT_KEEP, as it comes; nothing of it stays.
+
+        Raises as `bring` does, and `refusal` where too much passes already.
+        """
+        size = await self._read_size(repository, digest)
+        fill = Fill(upstream, repository, digest, size, is_kept=False)
+        try:
+            return await self.passing.open(fill, refusal)
+        except UpstreamFailure as failure:
+            raise self._refusal(fill, failure) from failure
 
     def _refusal(self, fill: Fill, failure: Exception | None) -> RegistryError:
         match failure:
@@ -215,13 +211,15 @@ class Fills:
             blob = await self._bring(fill)
         except (UpstreamFailure, RegistryError) as failure:
             fill.end(None, failure)
-            log.warning(
-                "mirror_blob_failed",
-                upstream=fill.upstream.name,
-                repository=fill.repository,
-                digest=fill.digest,
-                reason=str(failure)[:300],
-            )
+            # what cannot be kept passes through, and that is said once, not of each blob
+            if not isinstance(failure, CANNOT_KEEP):
+                log.warning(
+                    "mirror_blob_failed",
+                    upstream=fill.upstream.name,
+                    repository=fill.repository,
+                    digest=fill.digest,
+                    reason=str(failure)[:300],
+                )
         except asyncio.CancelledError:
             fill.end(None, Failed("the registry is stopping"))
             raise
@@ -301,100 +299,24 @@ class Fills:
 
     async def _fetch(self, fill: Fill, received: int) -> Blob:
         """Be the one who fetches it, from `received` bytes on. Raises UploadBusy where another is."""
-        if self._upstreams.is_disconnected(fill.upstream):
-            raise Unreachable("it was disconnected by an operator")
+        self._streams.check_connected(fill.upstream)
         left = None if fill.size is None or fill.size > SHA512_INLINE_MAX_BYTES else fill.size - received
-        chunk = Chunk(self._pieces(fill, received), left, is_followed=True)
+        chunk = Chunk(self._streams.pieces(fill, received), left, is_followed=True)
         # it may have been deleted since: what makes it anew makes no local one
         ensure = partial(rows.ensure_mirrored, upstream=fill.upstream.name)
         return await self._uploads.finish(fill.repository, fill.upload_id, chunk, fill.digest, ensure)
-
-    async def _pieces(self, fill: Fill, offset: int) -> AsyncIterator[bytes]:
-        """The blob from an offset on, from whichever address gives it; gone on with where it was cut.
-
-        Raises UpstreamFailure.
-        """
-        began_at, waits = offset, iter(_WAITS_S)
-        busy: set[Address] = set()
-        while True:
-            before = offset
-            failure: UpstreamFailure | None = None
-            for address in await self._list_askable(fill, busy):
-                try:
-                    async for piece in self._stream(fill, address, offset):
-                        offset += len(piece)
-                        yield piece
-                except UpstreamFailure as error:
-                    if not isinstance(error, Contradicted):
-                        await self._lines.failed(fill.upstream, address, error)
-                    if isinstance(error, Busy):
-                        busy.add(address)
-                    # the upstream's own word counts most, and what an alternative lacks it may have
-                    is_word = address == fill.upstream.address or not isinstance(error, NotThere | NotAllowed)
-                    failure = failure or (error if is_word else None)
-                    continue
-                self._savings.count(fill.upstream.name, "fetched_bytes", offset - began_at)
-                return
-            if offset > before:
-                waits = iter(_WAITS_S)
-            # who was given a part waits for the rest; who was given nothing is told at once
-            wait_s = next(waits, None) if offset > began_at or fill.available else None
-            if wait_s is None:
-                raise failure or Unreachable(self._lines.describe(fill.upstream))
-            await asyncio.sleep(wait_s)
-
-    async def _list_askable(self, fill: Fill, busy: Container[Address]) -> list[Address]:
-        """Which addresses may be asked; those of open lines too when someone waits for the rest of a blob."""
-        usable = await self._lines.find_usable(fill.upstream)
-        if usable or not fill.available or self._upstreams.is_disconnected(fill.upstream):
-            return usable
-        return [each for each in fill.upstream.addresses if each not in busy]
-
-    async def _stream(self, fill: Fill, address: Address, offset: int) -> AsyncIterator[bytes]:
-        """The rest of the blob from one address. Raises UpstreamFailure."""
-        if fill.size is not None and offset == fill.size:
-            fill.is_ours = True
-            return
-        upstream = fill.upstream
-        remote = upstream.remote_of(fill.repository)
-        asked = self._registry.open_blob(address, remote, fill.digest, offset, BEGIN_S)
-        async with self._slots, asked as stream:
-            if fill.size is None:
-                if stream.size is None:
-                    raise Failed(f"it does not say how large {fill.digest} is")
-                fill.size = stream.size
-            if stream.size is not None and stream.size != fill.size:
-                if fill.available:
-                    raise Contradicted(f"it says that {fill.digest} has {stream.size} bytes, not {fill.size}")
-                # what a manifest says of a size anyone may have written
-                fill.size = stream.size
-            # not before: what a crash has left is no answer while the rest cannot be had
-            fill.is_ours = True
-            await self._lines.succeeded(upstream, address)
-            await self._upstreams.claim(upstream, fill.repository)
-            self._savings.count(upstream.name, "gets", 1)
-            came = offset
-            async for piece in stream.pieces:
-                came += len(piece)
-                if came > fill.size:
-                    raise Failed(f"it sent more than the {fill.size} bytes of {fill.digest}")
-                if self._throttle is not None:
-                    await self._throttle.take(upstream, len(piece))
-                yield piece
-        if came != fill.size:
-            raise Failed(f"it sent {came} of the {fill.size} bytes of {fill.digest}")
 
     def open(self, fill: Fill) -> BlobFile | None:
         """The file of a blob that comes, for `read`; None when it has ended meanwhile."""
         return self._store.read_upload(fill.upload_id)
 
     async def read(self, fill: Fill, file: BlobFile, part: ByteRange) -> AsyncGenerator[Piece, None]:
-        """A part of a blob as it comes; the blob's last byte only when the whole is kept. Closes the file.
+        """A part of a blob as it comes; the blob's last byte only when the whole is right. Closes the file.
 
         Raises the failure that ends it.
         """
         try:
-            async for piece in read(self._store, self._threads, fill, file, part):
+            async for piece in read(self._store, self._threads, fill, file, part, self.passing.go_on):
                 yield piece
         except UpstreamFailure as failure:
             raise self._refusal(fill, failure) from failure

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from moorage.mirrors.asking import Unreachable
 from moorage.oci.names import RepositoryName
@@ -12,13 +12,14 @@ AT_ONCE: Final = 64
 """Manifests that come at once: whoever asks for what there is not shall not take all the connections."""
 
 Key = tuple[RepositoryName, str]
+T = TypeVar("T")
 
 
-class Flights:
+class Flights(Generic[T]):
     """As one process has them."""
 
     def __init__(self) -> None:
-        self._flights: dict[Key, asyncio.Task[None]] = {}
+        self._flights: dict[Key, asyncio.Task[T]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def close(self) -> None:
@@ -28,7 +29,7 @@ class Flights:
             each.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    def once(self, key: Key, begin: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    def once(self, key: Key, begin: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
         """The task that does this: of several who want the same, the first has begun it.
 
         Raises what `begin` raises.
@@ -38,9 +39,9 @@ class Flights:
             return flight
         work = begin()
 
-        async def fly() -> None:
+        async def fly() -> T:
             try:
-                await work
+                return await work
             finally:
                 self._flights.pop(key, None)
 

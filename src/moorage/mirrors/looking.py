@@ -17,10 +17,11 @@ from moorage.mirrors.asking import (
     Unreachable,
     UpstreamFailure,
 )
-from moorage.mirrors.fetching import ASK_AGAIN_S, refusal_of
+from moorage.mirrors.fetching import ASK_AGAIN_S
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.misses import Misses
 from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.refusing import refusal_of
 from moorage.mirrors.upstreams import Address, Upstream
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -16,6 +17,7 @@ from moorage.mirrors.fetching import Manifests
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.refusing import CANNOT_KEEP
 from moorage.mirrors.saving import Savings
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import Digest, is_digest
@@ -99,8 +101,9 @@ class Mirrors:
         if not await self._bring_listed(upstream, repository, found[:REFERRERS_MAX]):
             return age_ms
         if is_here:
-            # nothing is written down of digests that someone has made up
-            await self._db.write(lambda tx: rows.note_subject_checked(tx, repository, subject))
+            # nothing is written down of digests that someone has made up; what cannot be is asked again
+            with suppress(*CANNOT_KEEP):
+                await self._db.write(lambda tx: rows.note_subject_checked(tx, repository, subject))
         return None
 
     async def _bring_listed(

@@ -23,13 +23,15 @@ Kind = Literal[
     "hits",
     "misses",
     "stale",
+    "passed",
     "heads",
     "gets",
     "push_skipped_bytes",
 ]
 """Bytes that came from an upstream, and that clients were sent of it; manifests and blobs that were here when
-they were asked for, and that had to be fetched; answers that were stale, as it could not be asked; HEADs and
-GETs that it was asked; bytes that a push need not send because they were here."""
+they were asked for, and that had to be fetched; answers that were stale, as it could not be asked; what could
+not be kept and passed through; HEADs and GETs that it was asked; bytes that a push need not send because they
+were here."""
 
 KEPT: Final = timedelta(days=400)
 """How long a day is remembered."""
@@ -54,6 +56,7 @@ class Counted:
     hits: int = 0
     misses: int = 0
     stale: int = 0
+    passed: int = 0
     heads: int = 0
     gets: int = 0
     push_skipped_bytes: int = 0

@@ -165,7 +165,7 @@ class CountedReply(Struct, frozen=True):
     """What was counted in some time. `saved_bytes`: sent to clients without being fetched again.
 
     `hit_rate`: of 1, which part of the manifests and blobs that were asked for was here; null: none were.
-    `stale`: answers that the upstream could not be asked about.
+    `stale`: answers that the upstream could not be asked about; `passed`: what could not be kept.
     """
 
     fetched_bytes: int
@@ -175,6 +175,7 @@ class CountedReply(Struct, frozen=True):
     hits: int
     misses: int
     stale: int
+    passed: int
     hit_rate: float | None
     heads: int
     gets: int
@@ -320,6 +321,7 @@ def show_counted(counted: Counted) -> CountedReply:
         counted.hits,
         counted.misses,
         counted.stale,
+        counted.passed,
         None if rate is None else round(rate, 4),
         counted.heads,
         counted.gets,

@@ -33,7 +33,6 @@ from moorage.mirrors.saving import NO_UPSTREAM
 from moorage.oci.digest import Digest, parse_digest
 from moorage.oci.names import RepositoryName, Tag, is_tag
 from moorage.registry.manifests.pushing import Precondition, push_manifest
-from moorage.registry.manifests.rows import StoredManifest
 from moorage.registry.manifests.serving import (
     PIECE_BYTES,
     delete_tag,
@@ -53,7 +52,7 @@ async def get(services: Services, request: Request, name: RepositoryName, refere
         parse_digest(reference)
     stored = await get_manifest(services.db, name, reference, is_wanted=request.method != "HEAD")
     services.pulls.count(name, stored.sha256 if ":" in reference else reference)
-    headers = _headers(stored)
+    headers = headers_for(stored.media_type, stored.digest)
     if_none_match = request.header(b"if-none-match")
     if if_none_match is not None and matches(if_none_match, stored.digest):
         return Reply(304, headers)
@@ -65,12 +64,13 @@ async def get(services: Services, request: Request, name: RepositoryName, refere
     return Reply(200, headers, pieces=read_pieces(services.db, name, light, size))
 
 
-def _headers(stored: StoredManifest) -> list[Header]:
-    digest = stored.digest.encode()
+def headers_for(media_type: str, digest: Digest) -> list[Header]:
+    """What is said of a manifest, but for its length."""
+    encoded = digest.encode()
     return [
-        (b"content-type", stored.media_type.encode()),
-        (b"docker-content-digest", digest),
-        (b"etag", b'"%b"' % digest),
+        (b"content-type", media_type.encode()),
+        (b"docker-content-digest", encoded),
+        (b"etag", b'"%b"' % encoded),
         API_VERSION,
         NOSNIFF,
     ]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from moorage.api.exchange import Header, QueryInvalid, Reply, Request
-from moorage.api.v2 import blobs, lists
+from moorage.api.v2 import blobs, lists, manifests
 from moorage.api.v2.conditions import matches
 from moorage.api.v2.paging import parse_page
 from moorage.api.v2.services import Answer, Services
@@ -20,17 +20,20 @@ from moorage.errors import (
     ContentDamaged,
     ManifestUnknown,
     NameUnknown,
+    RegistryError,
     UpstreamFailed,
     UpstreamUnreachable,
 )
 from moorage.mirrors.fill import Fill
 from moorage.mirrors.misses import client_of
+from moorage.mirrors.refusing import CANNOT_KEEP, Unkept
 from moorage.mirrors.saving import Kind
 from moorage.mirrors.upstreams import Upstream
-from moorage.oci.digest import parse_digest
+from moorage.oci.digest import Digest, parse_digest
 from moorage.oci.names import RepositoryName, Tag, is_tag
 from moorage.oci.ranges import ByteRange
 from moorage.registry.blobs.store import BlobFile, Piece
+from moorage.registry.manifests.serving import PIECE_BYTES
 
 _PULLED: Final = frozenset({"manifest", "blob", "tags", "referrers"})
 _STALE: Final[Header] = (b"warning", b'110 moorage "the upstream registry cannot be asked"')
@@ -76,10 +79,13 @@ def manifest(answer: Answer) -> Answer:
         upstream = request.upstream
         if upstream is None:
             return await answer(services, request, name, reference)
-        mirrors, age_ms = services.mirrors, None
+        mirrors = services.mirrors
+        found: int | Unkept | None = None
         kind: Kind = "hits"
         if not mirrors.manifests.is_fresh(name, reference) and is_tag(reference):
-            age_ms = await mirrors.manifests.refresh(upstream, name, Tag(reference))
+            found = await mirrors.manifests.refresh(upstream, name, Tag(reference))
+        if isinstance(found, Unkept):
+            return await _pass_manifest(services, request, upstream, found)
         try:
             reply = await answer(services, request, name, reference)
         except (ManifestUnknown, NameUnknown, ContentDamaged):
@@ -89,14 +95,35 @@ def manifest(answer: Answer) -> Answer:
                 raise
             kind = "misses"
             await _be_a_task()
-            await mirrors.manifests.bring(upstream, name, reference, _client(request))
+            unkept = await mirrors.manifests.pull(upstream, name, reference, _client(request))
+            if unkept is not None:
+                return await _pass_manifest(services, request, upstream, unkept)
             reply = await answer(services, request, name, reference)
         mirrors.savings.count(upstream.name, kind, 1)
         if request.method == "GET":
             mirrors.savings.count(upstream.name, "served_bytes", reply.length)
-        return _named(reply, upstream, services, age_ms)
+        return _named(reply, upstream, services, found)
 
     return get
+
+
+async def _pass_manifest(services: Services, request: Request, upstream: Upstream, unkept: Unkept) -> Reply:
+    """A manifest that could not be kept, from memory."""
+    fetched, savings = unkept.fetched, services.mirrors.savings
+    services.mirrors.fills.passing.note(upstream, unkept.refusal)
+    savings.count(upstream.name, "misses", 1)
+    headers = manifests.headers_for(fetched.media_type, fetched.digest)
+    if_none_match = request.header(b"if-none-match")
+    if if_none_match is not None and matches(if_none_match, fetched.digest):
+        return _named(Reply(304, headers), upstream, services, None)
+    size = len(fetched.payload)
+    headers.append((b"content-length", b"%d" % size))
+    reply = Reply(200, headers, fetched.payload)
+    if request.method != "HEAD":
+        savings.count(upstream.name, "served_bytes", size)
+        if size > PIECE_BYTES:
+            reply.pieces = await services.mirrors.fills.passing.hold(fetched.payload, unkept.refusal)
+    return _named(reply, upstream, services, None)
 
 
 def blob(answer: Answer) -> Answer:
@@ -131,7 +158,10 @@ async def _bring(
     digest = parse_digest(reference)
     fills = services.mirrors.fills
     await _be_a_task()
-    brought = await fills.bring(upstream, name, digest, _client(request))
+    try:
+        brought = await fills.bring(upstream, name, digest, _client(request))
+    except CANNOT_KEEP as refusal:
+        return await _pass(services, request, upstream, name, digest, refusal)
     if isinstance(brought, Fill) and brought.size:
         if_none_match = request.header(b"if-none-match")
         if if_none_match is not None and matches(if_none_match, digest):
@@ -140,8 +170,32 @@ async def _bring(
         file = fills.open(brought) if len(parts) <= 1 else None
         if file is not None:
             return _reply(services, brought, file, parts)
-    await fills.finish(upstream, name, digest)
+    try:
+        await fills.finish(upstream, name, digest)
+    except CANNOT_KEEP as refusal:
+        return await _pass(services, request, upstream, name, digest, refusal)
     return await answer(services, request, name, reference)
+
+
+async def _pass(
+    services: Services,
+    request: Request,
+    upstream: Upstream,
+    name: RepositoryName,
+    digest: Digest,
+    refusal: RegistryError,
+) -> Reply:
+    """A blob that cannot be kept, as it comes.
+
+    Always the whole, which RFC 9110, 14.2 allows: a part could not be checked.
+    """
+    headers = [each for each in blobs.headers_for(digest) if each[0] != b"accept-ranges"]
+    if_none_match = request.header(b"if-none-match")
+    if if_none_match is not None and matches(if_none_match, digest):
+        return Reply(304, headers)
+    passed = await services.mirrors.fills.pass_on(upstream, name, digest, refusal)
+    headers.append((b"content-length", b"%d" % passed.size))
+    return Reply(200, headers, pieces=passed.pieces)
 
 
 def _reply(services: Services, fill: Fill, file: BlobFile, parts: list[ByteRange]) -> Reply:

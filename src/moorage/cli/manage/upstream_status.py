@@ -25,6 +25,7 @@ _KEPT: Final = {
     "month_rate": "HITS 30 DAYS",
     "month_saved": "SAVED 30 DAYS",
     "stale": "STALE",
+    "passed": "NOT KEPT",
 }
 _DAYS: Final = {
     "day": "DAY",
@@ -93,6 +94,7 @@ def _kept(status: Fact) -> Fact:
         "month_rate": _rate(month),
         "month_saved": shown_bytes(month["saved_bytes"]),
         "stale": f"{month['stale']:,}",
+        "passed": f"{month['passed']:,}",
     }
 
 

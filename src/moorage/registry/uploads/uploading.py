@@ -214,7 +214,9 @@ class Uploads:
             try:
                 yield upload, file
             except StorageFull:
-                await self._cut_back(file, upload.received)
+                await self._make_room(
+                    file, upload.received, is_followed=chunk is not None and chunk.is_followed
+                )
                 raise
         except StorageFailed:
             with contextlib.suppress(RegistryError):
@@ -231,6 +233,13 @@ class Uploads:
     async def _cut_back(self, file: UploadFile, size: int, *, in_place: bool = True) -> None:
         if file.size > size:
             await self._in_thread(lambda: file.truncate(size, in_place=in_place))
+
+    async def _make_room(self, file: UploadFile, size: int, *, is_followed: bool) -> None:
+        """Cut a file back that has no room to grow; who reads along keeps what it has read, if possible."""
+        if is_followed:
+            with contextlib.suppress(StorageFull):
+                await self._cut_back(file, size, in_place=False)
+        await self._cut_back(file, size)
 
     async def _take(
         self, upload: Upload, file: UploadFile, chunk: Chunk, hashes: Hashes | None, *, record: bool = True
