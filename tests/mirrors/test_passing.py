@@ -1,5 +1,7 @@
 """What cannot be kept passes through: right or not whole, so many at once, and with the rules that count."""
 
+from datetime import timedelta
+
 import pytest
 import structlog
 
@@ -12,8 +14,10 @@ from moorage.mirrors.passing import AT_ONCE
 from moorage.mirrors.refusing import Unkept
 from moorage.oci.digest import Digest, digest_of
 from moorage.oci.names import RepositoryName, Tag
+from moorage.registry.tags.immutability_rows import insert_rule
 from tests.mirrors.conftest import HUB
 from tests.mirrors.elsewhere import Elsewhere
+from tests.registry.conftest import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -21,6 +25,8 @@ NGINX = RepositoryName("docker.io/library/nginx")
 LAYER = bytes(range(256)) * 4096
 DIGEST = digest_of(LAYER)
 REFUSAL = StorageReadOnly()
+ONE = Tag("1")
+FRESH = timedelta(milliseconds=HUB.freshness_ms)
 
 
 async def read_passed(mirrors: Mirrors, digest: Digest = DIGEST) -> bytes:
@@ -122,20 +128,41 @@ async def test_it_is_said_once_and_counted_each_time(mirrors: Mirrors) -> None:
     assert sum(amount for key, amount in mirrors.savings._counted.items() if "passed" in key) == 3
 
 
-async def test_tag_that_moved_is_what_the_upstream_says(
-    mirrors: Mirrors, hub: Elsewhere, health: Health, clock: "object", db: SqliteDatabase
-) -> None:
-    hub.push_image("library/nginx", "1", LAYER)
+@pytest.fixture
+async def nginx(mirrors: Mirrors, hub: Elsewhere) -> Digest:
+    """What a tag names here; then it is to be asked about again."""
+    digest = hub.push_image("library/nginx", "1", LAYER)
     await mirrors.manifests.bring(HUB, NGINX, "1")
-    await db.write(lambda tx: tx.run("UPDATE mirrored_tag SET checked_at = 1"))
-    mirrors.manifests._fresh_until.clear()
-    health.fail("a test says so")
+    return digest
 
-    same = await mirrors.manifests.refresh(HUB, NGINX, Tag("1"))
-    mirrors.manifests._fresh_until.clear()
+
+@pytest.mark.usefixtures("nginx")
+async def test_tag_is_asked_about_and_what_it_names_now_passes_through(
+    mirrors: Mirrors, hub: Elsewhere, health: Health, clock: Clock
+) -> None:
+    health.fail("a test says so")
+    clock.move(FRESH)
+    same = await mirrors.manifests.refresh(HUB, NGINX, ONE)
     moved = hub.push_image("library/nginx", "1", b"another")
-    found = await mirrors.manifests.refresh(HUB, NGINX, Tag("1"))
+    clock.move(FRESH)
+
+    found = await mirrors.manifests.refresh(HUB, NGINX, ONE)
 
     assert same is None
     assert isinstance(found, Unkept)
     assert found.fetched.digest == moved
+
+
+@pytest.mark.usefixtures("nginx")
+async def test_rule_that_fixes_a_tag_counts_for_what_passes(
+    mirrors: Mirrors, hub: Elsewhere, db: SqliteDatabase, health: Health, clock: Clock
+) -> None:
+    await db.write(lambda tx: insert_rule(tx, "docker.io/*", "1", "alice"))
+    health.fail("a test says so")
+    hub.push_image("library/nginx", "1", b"another")
+    clock.move(FRESH)
+
+    age_ms = await mirrors.manifests.refresh(HUB, NGINX, ONE)
+
+    assert isinstance(age_ms, int)
+    assert age_ms >= HUB.freshness_ms

@@ -12,6 +12,7 @@ from tests.outages.images import Known, push_image, push_signed_index
 from tests.outages.mirror import Mirror, write_settings
 from tests.outages.proxy import Proxy
 from tests.outages.spoiling import Fault
+from tests.spec.client import Client
 
 MIB = 1 << 20
 SIZE = 3 * MIB
@@ -51,6 +52,13 @@ def events_of(mirror: Mirror, event: str) -> int:
     return mirror.server.log_path.read_text().count(f'"{event}"')
 
 
+def passed(mirror: Mirror) -> float:
+    """How much passed through, as the metrics say it."""
+    text = Client(mirror.server.port).send("GET", "/metrics").body.decode()
+    (line,) = [each for each in text.splitlines() if each.startswith("moorage_upstream_passed_total{")]
+    return float(line.split()[-1])
+
+
 @pytest.mark.parametrize("left_bytes", [0, MIB])
 def test_image_that_does_not_fit_passes_through_and_is_kept_once_there_is_room(
     disk: SmallDisk, mirror: Mirror, left_bytes: int
@@ -66,6 +74,7 @@ def test_image_that_does_not_fit_passes_through_and_is_kept_once_there_is_room(
     assert 1 <= events_of(mirror, "mirror_passes_through") <= 2
     disk.free()
     check_kept_again(disk, mirror, image)
+    wait_until(lambda: passed(mirror) >= 3, seconds=25)
 
 
 def test_tag_that_has_moved_is_pulled_as_it_is_now_from_a_full_disk(disk: SmallDisk, mirror: Mirror) -> None:

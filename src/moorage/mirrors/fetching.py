@@ -132,15 +132,15 @@ class Manifests:
         until = now + _CLAIM_MS
         fresh_after = now - upstream.freshness_ms
         try:
-            is_claimed = await self._db.write(
+            is_claimed: bool | None = await self._db.write(
                 lambda tx: rows.claim_tag(tx, repository, tag, fresh_after, until)
             )
         except CANNOT_KEEP:
             # each process asks for itself, then
-            is_claimed = True
+            is_claimed = None
         except RegistryError:
             return age_ms
-        if not is_claimed:
+        if is_claimed is False:
             # someone asks just now, or has just asked
             return None
         try:
@@ -158,7 +158,8 @@ class Manifests:
                 age_s=age_ms // 1000,
                 reason=str(failure)[:300],
             )
-            await self._end_claim(repository, tag)
+            if is_claimed:
+                await self._end_claim(repository, tag)
             return age_ms
         if unkept is not None:
             return unkept

@@ -218,7 +218,8 @@ def blob_head(answer: Answer) -> Answer:
             return await answer(services, request, name, reference)
         try:
             return _named(await answer(services, request, name, reference), upstream, services, None)
-        except (BlobUnknown, NameUnknown):
+        except (BlobUnknown, NameUnknown, *CANNOT_KEEP):
+            # the last: that it stays for a while could not be written down
             digest = parse_digest(reference)
             await _be_a_task()
             size = await services.mirrors.head_blob(upstream, name, digest, _client(request))
