@@ -47,6 +47,8 @@ class Elsewhere:
     """After so many bytes each of the next blobs is cut."""
     gate: asyncio.Event | None = None
     """What it waits for in the middle of a blob."""
+    list_gate: asyncio.Event | None = None
+    """What it waits for before a list."""
     changed: dict[Digest, bytes] = field(default_factory=dict)
     """Blobs that it sends with other bytes than they have."""
     only_in: dict[Digest, str] = field(default_factory=dict)
@@ -169,6 +171,8 @@ class Everywhere:
     ) -> list[str]:
         """See `Registry`."""
         place = self._ask(at, "TAGS", repository)
+        if place.list_gate is not None:
+            await place.list_gate.wait()
         tags = sorted(each for name, each in place.manifests if name == repository and ":" not in each)
         if not tags:
             raise NotThere(f"it has no {repository}")
@@ -178,7 +182,10 @@ class Everywhere:
         self, at: Address, repository: RepositoryName, subject: Digest, timeout_s: float
     ) -> list[Mapping[str, Any]]:
         """See `Registry`."""
-        return self._ask(at, "REFERRERS", subject).referrers.get(subject, [])
+        place = self._ask(at, "REFERRERS", subject)
+        if place.list_gate is not None:
+            await place.list_gate.wait()
+        return place.referrers.get(subject, [])
 
     def quota_of(self, at: Address) -> Quota | None:
         """See `Registry`."""

@@ -257,6 +257,35 @@ async def test_who_asks_for_what_is_of_no_use_cuts_no_one_off(mirrors: Mirrors, 
     await mirrors.manifests.bring(HUB, NGINX, "1")
 
 
+async def test_list_that_does_not_come_holds_no_one_and_opens_no_line(
+    mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.mirrors.mirrors.FETCH_S", 0.1)
+    digest = hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    hub.list_gate = asyncio.Event()
+
+    for _ in range(2 * FAILURES_MAX):
+        with pytest.raises(UpstreamUnreachable, match="no list of tags"):
+            await mirrors.looks.list_tags(HUB, NGINX, "", 10)
+        assert await mirrors.bring_referrers(HUB, NGINX, digest) is not None
+
+    assert mirrors._lines.is_usable(HUB)
+
+
+async def test_lists_take_only_some_of_the_connections(mirrors: Mirrors, hub: Elsewhere) -> None:
+    hub.push_image("library/nginx", "1", b"layer")
+    hub.list_gate = asyncio.Event()
+
+    asked = [asyncio.create_task(mirrors.looks.list_tags(HUB, NGINX, "", 10)) for _ in range(100)]
+    await asyncio.sleep(0.1)
+    begun = hub.count("TAGS")
+    hub.list_gate.set()
+
+    assert await asyncio.gather(*asked) == [["1"]] * 100
+    assert 0 < begun < 32
+
+
 async def test_line_stays_open_while_the_registry_itself_is_refused(
     mirrors: Mirrors, hub: Elsewhere, clock: Clock
 ) -> None:

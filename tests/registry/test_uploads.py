@@ -8,7 +8,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import timedelta
@@ -633,6 +633,29 @@ async def test_file_that_a_crash_left_without_a_row_goes_after_a_day(
     await uploads.drop_strays()
 
     assert {path.name for path in store.uploads.iterdir()} == {kept.id, "young"}
+
+
+async def test_sweep_goes_on_when_an_upload_ends_while_it_looks(
+    uploads: Uploads, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stray", "ends"):
+        (store.uploads / name).touch()
+        os.utime(store.uploads / name, (time.time() - 25 * 3600,) * 2)
+    scan = os.scandir
+
+    @contextlib.contextmanager
+    def end_one(folder: Path) -> Iterator[list[os.DirEntry[str]]]:
+        with scan(folder) as entries:
+            found = list(entries)
+        (store.uploads / "ends").unlink(missing_ok=True)
+        yield found
+
+    monkeypatch.setattr("moorage.storage.filesystem.os.scandir", end_one)
+
+    await uploads.drop_strays()
+
+    monkeypatch.undo()
+    assert list(store.uploads.iterdir()) == []
 
 
 async def test_blobs_outlive_every_clock(

@@ -411,3 +411,38 @@ def test_a_pattern_that_names_nothing_there_is_refused_in_words(tree: Tree, data
     )
 
     assert f"no repository in {tree.folder} is named by 'absent/*'" in ran.refusal
+
+
+def test_pipes_among_the_files_are_not_waited_for(tree: Tree, data: Path, registry: InProcess) -> None:
+    tree.add_image(REPOSITORY, "good", "good")
+    manifest = tree.add_image(REPOSITORY, "manifest", "manifest")
+    image = tree.add_image(REPOSITORY, "layer", "layer")
+    layer = digest_of(b"layer of layer" * 99)
+    tree.add_image(REPOSITORY, "tag", "tag")
+    for path in (tree.data(manifest), tree.data(layer), tree.current(REPOSITORY, "tag")):
+        path.unlink()
+        os.mkfifo(path)
+
+    report = take_over(tree.folder, data)
+
+    assert pull(registry, "good")[0] == 200
+    assert [pull(registry, tag)[0] for tag in ("manifest", "layer", "tag")] == [404] * 3
+    assert "tag tag: its link is no file" in told(report)
+    assert f"manifest {manifest}: cannot be read: it is no file" in told(report)
+    assert any(image in each and layer in each for each in told(report))
+
+
+def test_folders_in_folders_without_end_are_told(tree: Tree, data: Path, registry: InProcess) -> None:
+    tree.add_image(REPOSITORY, "good", "good")
+    folder = os.open(tree.root / "repositories", os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("deep", dir_fd=folder)
+        inner = os.open("deep", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+
+    report = take_over(tree.folder, data)
+
+    assert pull(registry, "good")[0] == 200
+    assert told(report) == ["repository: no repository can have this name here"]

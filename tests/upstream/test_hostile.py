@@ -652,3 +652,19 @@ async def test_what_anyone_can_ask_for_in_vain_is_told_apart_from_a_line_that_fa
 
     assert isinstance(failed.value, Unfit) == is_of_who_asks
     await client.close()
+
+
+async def test_manifest_that_drips_is_given_up_in_time(client: HttpRegistry, serve: Serve) -> None:
+    def drip(_: Asked) -> Iterator[bytes]:
+        yield reply(200, b"", {**TYPED, "Content-Length": str(len(MANIFEST))})
+        for at in range(len(MANIFEST)):
+            time.sleep(0.1)
+            yield MANIFEST[at : at + 1]
+
+    server = serve(drip)
+    began = time.monotonic()
+
+    with pytest.raises(Failed, match=r"within 0\.5 s"):
+        await client.get_manifest(Address(server.url), REPOSITORY, "v1", 1_000_000, 0.5)
+
+    assert time.monotonic() - began < len(MANIFEST) * 0.1 / 2

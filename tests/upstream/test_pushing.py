@@ -70,7 +70,11 @@ def noted(opened: list[int], content: bytes = BLOB) -> OpenAt:
     return open_at
 
 
-async def test_blob_goes_on_after_a_cut(client: HttpRegistry, pusher: HttpPusher, line: Line) -> None:
+async def test_blob_goes_on_after_a_cut(
+    client: HttpRegistry, pusher: HttpPusher, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the registry is to have seen the cut, and kept what came before it
+    monkeypatch.setattr(pushing, "_WAIT_S", 1.0)
     opened, told = list[int](), list[int]()
     repository = RepositoryName("team/cut")
 

@@ -62,7 +62,10 @@ class Registry(Protocol):
     async def get_manifest(
         self, at: Address, repository: RepositoryName, reference: str, max_bytes: int, timeout_s: float
     ) -> Fetched:
-        """A manifest, checked: against the digest asked for, or the one that its headers name."""
+        """A manifest, checked: against the digest asked for, or the one that its headers name.
+
+        All of it is here within `timeout_s`.
+        """
         ...
 
     async def head_blob(

@@ -17,7 +17,7 @@ from moorage.mirrors.asking import (
     Unreachable,
     UpstreamFailure,
 )
-from moorage.mirrors.fetching import ASK_AGAIN_S
+from moorage.mirrors.fetching import ASK_AGAIN_S, FETCH_S
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.misses import Misses
 from moorage.mirrors.placing import Upstreams
@@ -28,6 +28,9 @@ from moorage.oci.names import RepositoryName, Tag
 
 _AT_ONCE: Final = 16
 """Whoever asks for what there is not shall not take all the connections."""
+
+_LISTS_AT_ONCE: Final = 16
+"""Lists may be long: the same holds of whoever asks for many at once."""
 
 _TAGS: Final = "tags"
 
@@ -42,6 +45,7 @@ class Looks:
         self._misses = misses
         self._absent = Absent()
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
 
     def may_ask(self, upstream: Upstream) -> bool:
         """Whether there is an address that may be asked now."""
@@ -123,9 +127,13 @@ class Looks:
         """Raises UpstreamFailure."""
         address = await self._address(upstream)
         try:
-            found = await self._registry.list_tags(
-                address, upstream.remote_of(repository), last, limit, ASK_AGAIN_S
-            )
+            async with asyncio.timeout(FETCH_S), self._lists:
+                found = await self._registry.list_tags(
+                    address, upstream.remote_of(repository), last, limit, ASK_AGAIN_S
+                )
+        except TimeoutError as error:
+            # of one list; the line may be good
+            raise Unreachable(f"no list of tags came within {FETCH_S:.0f} s") from error
         except UpstreamFailure as failure:
             await self._lines.failed(upstream, address, failure)
             raise
@@ -185,9 +193,10 @@ class Looks:
         """Raises UpstreamFailure."""
         address = await self._address(upstream)
         try:
-            found = await self._registry.list_referrers(
-                address, upstream.remote_of(repository), subject, ASK_AGAIN_S
-            )
+            async with self._lists:
+                found = await self._registry.list_referrers(
+                    address, upstream.remote_of(repository), subject, ASK_AGAIN_S
+                )
         except UpstreamFailure as failure:
             # not every registry knows of referrers: that it fails here says nothing of images
             if not isinstance(failure, Failed):

@@ -13,7 +13,7 @@ from moorage.database import Database
 from moorage.errors import BlobUnknown, ManifestUnknown, RegistryError
 from moorage.mirrors import rows
 from moorage.mirrors.along import REFERRERS_MAX, Companions
-from moorage.mirrors.fetching import Manifests
+from moorage.mirrors.fetching import FETCH_S, Manifests
 from moorage.mirrors.filling import Fills
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.placing import Upstreams
@@ -92,13 +92,17 @@ class Mirrors:
             return None
         age_ms = max(0, now - checked_at) if checked_at is not None else 0
         is_here = await find_by_digest(self._db, repository, subject) is not None
-        if is_here:
-            found = await self.looks.list_referrers(upstream, repository, subject)
-        else:
-            found = await self.looks.list_referrers_of_unknown(upstream, repository, subject, client)
-        if found is None:
+        try:
+            async with asyncio.timeout(FETCH_S):
+                if is_here:
+                    found = await self.looks.list_referrers(upstream, repository, subject)
+                else:
+                    found = await self.looks.list_referrers_of_unknown(upstream, repository, subject, client)
+                is_all = found is not None and await self._bring_listed(upstream, repository, found)
+        except TimeoutError:
+            # those that have begun to come go on, for who asks next
             return age_ms
-        if not await self._bring_listed(upstream, repository, found[:REFERRERS_MAX]):
+        if not is_all:
             return age_ms
         if is_here:
             # nothing is written down of digests that someone has made up; what cannot be is asked again
@@ -127,7 +131,7 @@ class Mirrors:
                     return False
             return True
 
-        return all(await asyncio.gather(*map(bring, found)))
+        return all(await asyncio.gather(*map(bring, found[:REFERRERS_MAX])))
 
     async def head_blob(
         self, upstream: Upstream, repository: RepositoryName, digest: Digest, client: str | None = None

@@ -17,6 +17,7 @@ from pathlib import Path
 from moorage.oci.digest import SHA256, SHA512, Algorithm, Digest, algorithm_of
 from moorage.registry.uploads.hashing import Hashes, wanted
 from moorage.storage.filesystem import FilesystemStore
+from moorage.storage.plain import open_plain
 from moorage.storage.refusing import refusals
 from moorage.transfer.takeover.source import Adopted, ContentBroken, Means
 
@@ -142,7 +143,7 @@ def _replace(fd: int, source: Path, target: Path) -> bool:
 @contextmanager
 def _opened(source: Path) -> Iterator[int]:
     try:
-        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_plain(source, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise ContentBroken("its bytes are gone") from error
     except OSError as error:

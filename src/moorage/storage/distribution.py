@@ -16,14 +16,17 @@ Source: distribution 2.8.2, registry/storage/paths.go.
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from moorage.oci.digest import ALGORITHMS, SHA256, Digest, algorithm_of, encoded_of, is_digest
+from moorage.storage.plain import open_plain
 from moorage.transfer.takeover.source import ContentBroken, FoundRepository, Problem, SourceRefused, Tagged
 
 _LINK_MAX_BYTES = 256
+_NAME_MAX_CHARS = 1024
 _WITHIN = Path("docker/registry/v2")
 
 
@@ -64,7 +67,7 @@ class DistributionTree:
 
     def read_content(self, digest: Digest, max_bytes: int) -> bytes:
         try:
-            with open(self._path_text(digest), "rb", buffering=0) as file:  # noqa: PTH123 - as above
+            with open(self._path_text(digest), "rb", buffering=0, opener=open_plain) as file:
                 return file.read(max_bytes + 1)
         except FileNotFoundError as error:
             raise ContentBroken("its bytes are gone") from error
@@ -96,19 +99,26 @@ def _find_root(path: Path) -> Path:
 
 
 def _find_repositories(folder: str, name: str) -> Iterator[str]:
-    """The repositories below a folder; one may lie in another's. No component begins with `_`."""
-    is_repository = False
-    with os.scandir(folder) as entries:
-        inner = []
-        for entry in entries:
-            if entry.name in {"_manifests", "_layers"}:
-                is_repository = True
-            elif not entry.name.startswith("_") and entry.is_dir(follow_symlinks=False):
-                inner.append(entry.name)
-    if is_repository and name:
-        yield name
-    for each in inner:
-        yield from _find_repositories(f"{folder}/{each}", f"{name}/{each}" if name else each)
+    """The repositories below a folder; one may lie in another's. No component begins with `_`.
+
+    One whose name is longer than any may be is not looked below, but named.
+    """
+    ahead = [(folder, name)]
+    while ahead:
+        folder, name = ahead.pop()
+        is_repository = False
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name in {"_manifests", "_layers"}:
+                    is_repository = True
+                elif not entry.name.startswith("_") and entry.is_dir(follow_symlinks=False):
+                    inner = f"{name}/{entry.name}" if name else entry.name
+                    if len(inner) > _NAME_MAX_CHARS:
+                        yield inner
+                    else:
+                        ahead.append((f"{folder}/{entry.name}", inner))
+        if is_repository and name:
+            yield name
 
 
 def _read_links(
@@ -155,7 +165,8 @@ def _list(folder: str, repository: str, what: str, problems: list[Problem]) -> l
 def _read_link(path: str, repository: str, what: str, problems: list[Problem]) -> tuple[Digest, int] | None:
     """The digest in a link, and when it was written in milliseconds; None for a deleted or broken one."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # a pipe that nobody writes to is not waited for
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -163,6 +174,9 @@ def _read_link(path: str, repository: str, what: str, problems: list[Problem]) -
         problems.append(Problem(repository, what, f"its link cannot be read: {reason}"))
         return None
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            problems.append(Problem(repository, what, "its link is no file"))
+            return None
         content = os.read(fd, _LINK_MAX_BYTES)
         at = min(os.fstat(fd).st_mtime_ns, time.time_ns()) // 1_000_000
     except OSError as error:

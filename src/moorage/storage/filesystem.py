@@ -218,8 +218,14 @@ class FilesystemStore:
 
     def list_old_uploads(self, age_s: float) -> list[str]:
         before = time.time() - age_s
-        with refusals():
-            return [entry.name for entry in os.scandir(self.uploads) if entry.stat().st_mtime < before]
+        found = []
+        with refusals(), os.scandir(self.uploads) as entries:
+            for entry in entries:
+                # one that ends meanwhile is none
+                with suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        found.append(entry.name)
+        return found
 
     def commit(self, upload_id: str, digest: Digest, generation: int) -> None:
         # Under a second name, which is then renamed: the upload keeps its own, and with it its lock,

@@ -9,6 +9,7 @@ from contextlib import suppress
 from io import RawIOBase
 from pathlib import Path
 
+from moorage.storage.plain import open_plain
 from moorage.transfer.images.archive import ArchiveRefused, Member
 
 _READ_BYTES = 1024 * 1024
@@ -41,7 +42,7 @@ class FolderArchive:
     def pieces(self, name: str) -> Iterator[bytes]:
         path = self._folder / name
         try:
-            with path.open("rb", buffering=0) as file:
+            with open(path, "rb", buffering=0, opener=open_plain) as file:
                 while piece := file.read(_READ_BYTES):
                     yield piece
         except FileNotFoundError as error:

@@ -4,6 +4,7 @@ Source: distribution-spec v1.1.1, "Pull", "Content Discovery"; RFC 9110, 14; see
 refused.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -66,12 +67,23 @@ class HttpRegistry:
         self, at: Address, repository: RepositoryName, reference: str, max_bytes: int, timeout_s: float
     ) -> Fetched:
         """See `Registry`."""
+        return await in_task(self._get_manifest(at, repository, reference, max_bytes, timeout_s))
+
+    async def _get_manifest(
+        self, at: Address, repository: RepositoryName, reference: str, max_bytes: int, timeout_s: float
+    ) -> Fetched:
+        until_s = asyncio.get_running_loop().time() + timeout_s
         reply = await self._ask(at, "GET", repository, f"manifests/{reference}", timeout_s, ACCEPT)
+        host = reply.place.name
         if (read_length(reply.headers.get("Content-Length")) or 0) > max_bytes:
             reply.close()
-            raise Unfit(f"{reply.place.name} has a manifest of more than {max_bytes} bytes there")
-        payload = await in_task(reply.read(max_bytes))
-        return check_manifest(reply.place.name, reply.headers, reference, payload)
+            raise Unfit(f"{host} has a manifest of more than {max_bytes} bytes there")
+        try:
+            async with asyncio.timeout_at(until_s):
+                payload = await reply.read(max_bytes)
+        except TimeoutError as error:
+            raise Failed(f"{host} did not send a manifest within {timeout_s:g} s") from error
+        return check_manifest(host, reply.headers, reference, payload)
 
     async def head_blob(
         self, at: Address, repository: RepositoryName, digest: Digest, timeout_s: float
