@@ -30,8 +30,8 @@ LEFT = 20
 Ask = Callable[[Mirrors, int, str], Awaitable[object]]
 
 ASKS: dict[str, Ask] = {
-    "tag": lambda mirrors, number, client: mirrors.manifests.bring(HUB, NGINX, f"no-{number}", client),
-    "digest": lambda mirrors, number, client: mirrors.manifests.bring(
+    "tag": lambda mirrors, number, client: mirrors.manifests.pull(HUB, NGINX, f"no-{number}", client),
+    "digest": lambda mirrors, number, client: mirrors.manifests.pull(
         HUB, NGINX, digest_of(b"%d" % number), client
     ),
     "blob": lambda mirrors, number, client: mirrors.head_blob(HUB, NGINX, digest_of(b"%d" % number), client),
@@ -116,7 +116,7 @@ async def test_pulls_of_what_there_is_are_never_limited(
         hub.push_image("library/nginx", tag, tag.encode())
 
     for tag in tags:
-        await mirrors.manifests.bring(HUB, NGINX, tag, ALICE)
+        await mirrors.manifests.pull(HUB, NGINX, tag, ALICE)
 
     assert hub.count("GET") == len(tags)
     assert uptime.now_s == 1000.0
@@ -128,14 +128,14 @@ async def test_whose_allowance_is_used_up_has_what_others_fetch(
     """Who joins costs no question, and what is remembered as absent costs none either."""
     hub.push_image("library/nginx", "1", b"layer")
     charge(mirrors.manifests._misses, MALLORY, BURST)
-    assert await refusal_of(mirrors.manifests.bring(HUB, NGINX, "1", MALLORY)) is TooManyMisses
+    assert await refusal_of(mirrors.manifests.pull(HUB, NGINX, "1", MALLORY)) is TooManyMisses
 
-    alice = asyncio.create_task(mirrors.manifests.bring(HUB, NGINX, "1", ALICE))
+    alice = asyncio.create_task(mirrors.manifests.pull(HUB, NGINX, "1", ALICE))
     await asyncio.sleep(0)
-    assert await refusal_of(mirrors.manifests.bring(HUB, NGINX, "1", MALLORY)) is None
+    assert await refusal_of(mirrors.manifests.pull(HUB, NGINX, "1", MALLORY)) is None
     await alice
-    assert await refusal_of(mirrors.manifests.bring(HUB, NGINX, "none", ALICE)) is ManifestUnknown
-    assert await refusal_of(mirrors.manifests.bring(HUB, NGINX, "none", MALLORY)) is ManifestUnknown
+    assert await refusal_of(mirrors.manifests.pull(HUB, NGINX, "none", ALICE)) is ManifestUnknown
+    assert await refusal_of(mirrors.manifests.pull(HUB, NGINX, "none", MALLORY)) is ManifestUnknown
     assert hub.count("GET") == 2
     assert uptime.now_s == 1000.0
 
@@ -144,7 +144,7 @@ async def test_referrers_of_what_is_here_are_not_limited(
     mirrors: Mirrors, hub: Elsewhere, uptime: SimpleNamespace
 ) -> None:
     digest = hub.push_image("library/nginx", "1", b"layer")
-    await mirrors.manifests.bring(HUB, NGINX, "1", ALICE)
+    await mirrors.manifests.pull(HUB, NGINX, "1", ALICE)
     charge(mirrors.manifests._misses, ALICE, BURST)
 
     assert await mirrors.bring_referrers(HUB, NGINX, digest, ALICE) is None
@@ -159,7 +159,7 @@ async def test_many_at_once_are_soon_stopped(
     """Those on their way when the allowance ran out are charged too: the client is in debt."""
     misses = mirrors.manifests._misses
     charge(misses, MALLORY, BURST - 1)
-    asked = [mirrors.manifests.bring(HUB, NGINX, f"no-{number}", MALLORY) for number in range(20)]
+    asked = [mirrors.manifests.pull(HUB, NGINX, f"no-{number}", MALLORY) for number in range(20)]
     await asyncio.gather(*asked, return_exceptions=True)
     assert hub.count("GET") == 20
 

@@ -37,6 +37,7 @@ from moorage.mirrors.claims import Claims
 from moorage.mirrors.flights import Flights
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.misses import Misses
+from moorage.mirrors.moving import check_may_move, check_shown, fixed
 from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.refusing import CANNOT_KEEP, Unkept, refusal_of
 from moorage.mirrors.rows import MirroredTag
@@ -48,7 +49,6 @@ from moorage.oci.names import RepositoryName, Tag
 from moorage.records.audit.rows import Actor
 from moorage.registry.manifests.pushing import mirror_manifest
 from moorage.registry.manifests.rows import find_by_digest
-from moorage.registry.tags.immutability import find_fixing, read_rules_for
 
 ASK_AGAIN_S: Final = 2.5
 """How long a client waits to hear whether a tag that is here has moved."""
@@ -301,7 +301,7 @@ class Manifests:
                 fetched = await self._get(upstream, address, repository, reference, timeout_s)
                 is_own = address == upstream.address
                 if tag is not None and not is_own:
-                    await self._check_shown(upstream, repository, tag, fetched.digest)
+                    await check_shown(self._db, upstream, repository, tag, fetched.digest)
             except UpstreamFailure as failure:
                 failures.append(failure)
                 if isinstance(failure, NotThere) and address == upstream.address:
@@ -310,7 +310,7 @@ class Manifests:
             try:
                 await self._keep(upstream, address, repository, fetched, tag)
             except CANNOT_KEEP as refusal:
-                await self._check_may_move(upstream, repository, fetched, tag)
+                await check_may_move(self._db, upstream, repository, fetched, tag)
                 return Unkept(fetched, refusal)
             return None
         if upstream.address not in addresses:
@@ -342,40 +342,6 @@ class Manifests:
         self._savings.count(upstream.name, "fetched_bytes", len(fetched.payload))
         return fetched
 
-    async def _check_shown(
-        self, upstream: Upstream, repository: RepositoryName, tag: Tag, digest: Digest
-    ) -> None:
-        """An alternative may have been given something else than the upstream has.
-
-        Raises Failed.
-        """
-        if upstream.alternatives_may == "any":
-            return
-        shown = await rows.read_shown(self._db, repository, tag)
-        if digest in shown or (not shown and upstream.alternatives_may == "new"):
-            return
-        log.warning(
-            "alternative_refused", upstream=upstream.name, repository=repository, tag=tag, digest=digest
-        )
-        raise Failed(f"an alternative says that {tag} is {digest}, which {upstream.name} never said")
-
-    async def _check_may_move(
-        self, upstream: Upstream, repository: RepositoryName, fetched: Fetched, tag: Tag | None
-    ) -> None:
-        """A rule here counts as well where nothing can be kept.
-
-        Raises Failed.
-        """
-        known = None if tag is None else await rows.find_tag(self._db, repository, tag)
-        if tag is None or known is None or known.digest in {None, digest_of(fetched.payload)}:
-            return
-        if find_fixing(await read_rules_for(self._db, repository), repository, tag) is not None:
-            raise self._fixed(upstream, repository, tag)
-
-    def _fixed(self, upstream: Upstream, repository: RepositoryName, tag: Tag) -> Failed:
-        log.warning("mirror_tag_fixed", upstream=upstream.name, repository=repository, tag=tag)
-        return Failed(f"it has moved {tag}, which a rule here fixes")
-
     async def _keep(
         self,
         upstream: Upstream,
@@ -402,7 +368,7 @@ class Manifests:
         try:
             await self._db.write(work)
         except TagImmutable as refusal:
-            raise self._fixed(upstream, repository, tag or Tag("")) from refusal
+            raise fixed(upstream, repository, tag or Tag("")) from refusal
         except ManifestInvalid as refusal:
             raise Failed(f"what it sent is no manifest: {refusal}") from refusal
         if tag is not None:
