@@ -218,14 +218,12 @@ class Manifests:
         with suppress(*CANNOT_KEEP):
             await self._db.write(lambda tx: rows.note_checked(tx, repository, tag, is_gone=is_gone))
 
-    async def bring(
-        self, upstream: Upstream, repository: RepositoryName, reference: str, client: str | None = None
-    ) -> None:
+    async def bring(self, upstream: Upstream, repository: RepositoryName, reference: str) -> None:
         """Fetch a manifest that is not here, by a tag or a digest, and keep it.
 
         Raises as `pull` does, and what says that it cannot be kept.
         """
-        unkept = await self.pull(upstream, repository, reference, client)
+        unkept = await self.pull(upstream, repository, reference)
         if unkept is not None:
             raise unkept.refusal
 
