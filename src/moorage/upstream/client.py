@@ -82,7 +82,7 @@ class HttpRegistry:
             async with asyncio.timeout_at(until_s):
                 payload = await reply.read(max_bytes)
         except TimeoutError as error:
-            raise Failed(f"{host} did not send a manifest within {timeout_s:g} s") from error
+            raise Failed(f"{host} did not send a manifest within {round(timeout_s, 1):g} s") from error
         return check_manifest(host, reply.headers, reference, payload)
 
     async def head_blob(
