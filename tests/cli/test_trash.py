@@ -119,6 +119,7 @@ def test_parts_of_the_store_are_told_to_a_person(folder: Path, pusher: Pusher) -
 
     for part in ("needed by images", "in the trash", "goes with the next run", "on disk, in whole blocks"):
         assert part in said
+    assert re.search(r"^free on this disk +[\d.]+ [KMGT]iB$", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
