@@ -3,7 +3,6 @@
 import pytest
 from structlog.testing import capture_logs
 
-from moorage.api import full_disk
 from moorage.api.full_disk import FullDiskLog
 from moorage.errors import DatabaseFull, NameUnknown, RegistryError, StorageFailed, StorageFull
 from moorage.lifecycle.garbage.status import Usage
@@ -27,7 +26,7 @@ class Disk:
 @pytest.mark.parametrize("refusal", [StorageFull(reserve_bytes=5), DatabaseFull()])
 def test_full_disk_is_logged_once_a_minute(refusal: RegistryError, monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 1000.0
-    monkeypatch.setattr(full_disk.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr("moorage.api.full_disk.time.monotonic", lambda: now_s)
     said = FullDiskLog(Disk(4096))
     with capture_logs() as logged:
         for _ in range(3):
