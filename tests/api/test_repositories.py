@@ -49,10 +49,30 @@ def test_list_holds_what_the_caller_may_pull(admin: Person, alice: Person, bob: 
     for name in ("alice/a", "alice/b", "bob/a"):
         admin.post("/repositories", name=name)
 
-    assert alice.get("/repositories")["items"] == [{"name": "alice/a"}, {"name": "alice/b"}]
-    assert alice.get("/repositories?n=1") == {"items": [{"name": "alice/a"}], "next": "alice/a"}
-    assert bob.get("/repositories")["items"] == [{"name": "bob/a"}]
+    assert [each["name"] for each in alice.get("/repositories")["items"]] == ["alice/a", "alice/b"]
+    first = alice.get("/repositories?n=1")
+    assert ([each["name"] for each in first["items"]], first["next"]) == (["alice/a"], "alice/a")
+    assert [each["name"] for each in bob.get("/repositories")["items"]] == ["bob/a"]
     assert len(admin.get("/repositories")["items"]) == 3
+
+
+def test_list_says_what_each_repository_holds(alice: Person) -> None:
+    """A blob counts once in a repository, and in each of those that share it."""
+    shared = push(alice, "alice/a")
+    another = b"another one, that is larger"
+    for config in (another, another):
+        sent = send(alice, "POST", f"alice/a/blobs/uploads/?digest={digest_of(config)}", config)
+        assert sent.status == 201
+    mounted = send(alice, "POST", f"alice/b/blobs/uploads/?mount={shared}&from=alice/a")
+    assert mounted.status == 201
+    alice.post("/repositories", name="alice/empty")
+
+    a, b, empty = alice.get("/repositories")["items"]
+
+    assert (a["name"], a["size_bytes"], a["tags"]) == ("alice/a", len("alice/a") + len(another), 1)
+    assert a["pushed_at"] == alice.get("/tags/alice/a")["items"][0]["pushed_at"]
+    assert b == {"name": "alice/b", "size_bytes": len("alice/a"), "tags": 0, "pushed_at": None}
+    assert empty == {"name": "alice/empty", "size_bytes": 0, "tags": 0, "pushed_at": None}
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

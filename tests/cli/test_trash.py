@@ -94,6 +94,24 @@ def test_purged_image_leaves_the_disk_with_the_next_runs(folder: Path, pusher: P
     assert sum(each["frees_bytes"] for each in plan if each["repository"] == "team/purged") > 2_000_000
 
 
+def test_largest_repositories_are_listed_first(folder: Path, pusher: Pusher) -> None:
+    pusher.push("team/whale", "1.0")
+    moorage("repository", "add", "team/a-shell", "--data", folder).check()
+
+    by_size = moorage("repository", "list", "--by", "size", "--json", "--data", folder).json()
+    by_name = moorage("repository", "list", "--json", "--data", folder).json()
+    said = moorage("repository", "list", "--by", "size", "--data", folder).check().out
+
+    sizes = [each["size_bytes"] for each in by_size]
+    assert sizes == sorted(sizes, reverse=True)
+    names = [each["name"] for each in by_size]
+    assert names.index("team/whale") < names.index("team/a-shell")
+    assert [each["name"] for each in by_name] == sorted(names)
+    assert re.search(r"^NAME +SIZE +TAGS +LAST PUSH$", said, re.MULTILINE)
+    assert re.search(r"^team/whale +1\.9 MiB +1 +2\d{3}-", said, re.MULTILINE)
+    assert re.search(r"^team/a-shell +0 B +0 +-$", said, re.MULTILINE)
+
+
 def test_parts_of_the_store_are_told_to_a_person(folder: Path, pusher: Pusher) -> None:
     pusher.push("team/told", "1.0")
 
@@ -101,6 +119,7 @@ def test_parts_of_the_store_are_told_to_a_person(folder: Path, pusher: Pusher) -
 
     for part in ("needed by images", "in the trash", "goes with the next run", "on disk, in whole blocks"):
         assert part in said
+    assert re.search(r"^free on this disk +[\d.]+ [KMGT]iB$", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

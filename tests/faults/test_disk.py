@@ -91,6 +91,9 @@ def test_f9_below_the_reserve_pushes_are_refused_before_they_begin(disk: SmallDi
         refused = repository.send("POST", "blobs/uploads/")
 
         check_unavailable(refused, 507)
+        check_unavailable(repository.send("POST", "blobs/uploads/"), 507)
+        (said,) = server.log_events("storage_full", repository=repository.name)
+        assert 0 < said["free_bytes"] <= 2 * MIB
         check_image(repository, old)
         assert repository.send("DELETE", "manifests/old").status == 202
         disk.free()

@@ -16,6 +16,7 @@ import structlog
 
 from moorage.api import signing_in
 from moorage.api.exchange import Header, Receive, Reply, Request, Scope, Send, decode_segment
+from moorage.api.full_disk import FullDiskLog
 from moorage.api.gate import Needs
 from moorage.api.manage import answering
 from moorage.api.metrics import CUT, ROUTE_INDEX, Metrics
@@ -103,6 +104,7 @@ class Dispatcher:
         self._pages = pages
         self._operations = operations
         self._metrics = metrics
+        self._full_disk = FullDiskLog(services.disk)
         limits = services.settings.limits
         self._body_idle_s = limits.body_idle.total_seconds()
         self._body_rate = int(limits.body_rate)
@@ -136,6 +138,7 @@ class Dispatcher:
             else:
                 reply = await self._operations.answer(request, path)
         except RegistryError as refusal:
+            self._full_disk.note(refusal, name)
             reply = render(refusal, name)
         except Exception:
             log.exception("request_failed", method=request.method, path=_shown(scope["raw_path"]))

@@ -67,6 +67,11 @@ class FilesystemUpkeep:
                     other += _all_on_disk(path)
         return Usage(_all_on_disk(self._store.uploads), _all_on_disk(self._store.aside), database, other)
 
+    def measure_free(self) -> int:
+        with refusals():
+            stat = os.statvfs(self._store.root)
+        return stat.f_bavail * stat.f_frsize
+
 
 def _all_on_disk(path: Path) -> int:
     return _on_disk(path) + sum(_on_disk(each) for each in path.rglob("*"))

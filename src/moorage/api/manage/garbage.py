@@ -17,7 +17,8 @@ from moorage.records.jobs.rows import list_jobs
 class StatusReply(Struct, frozen=True):
     """The store's bytes. All blobs are needed, in the trash, waiting or garbage.
 
-    `disk_bytes`: what the disk holds for the data folder, in whole blocks; `shared_bytes`: what more it would
+    `disk_bytes`: what the disk holds for the data folder, in whole blocks; `free_bytes`: what it could still
+    take; `shared_bytes`: what more it would
     be if each image had its own copies; `obstacle`: why nothing is collected now; `last_run`: a job.
     """
 
@@ -32,6 +33,7 @@ class StatusReply(Struct, frozen=True):
     database_bytes: int
     other_bytes: int
     disk_bytes: int
+    free_bytes: int
     obstacle: str | None
     next_at: datetime | None
     last_run: JobReply | None
@@ -82,6 +84,7 @@ async def show(ask: Ask[None, NoQuery]) -> StatusReply:
         usage.database_bytes,
         usage.other_bytes,
         held.disk_bytes,
+        await asyncio.to_thread(services.disk.measure_free),
         held.obstacle,
         time_of(soonest[0].at) if soonest else None,
         jobs.show(runs[0]) if runs else None,

@@ -17,6 +17,7 @@ from moorage.lifecycle.garbage.rows import measure_deleted
 from moorage.lifecycle.renaming import rename_repository
 from moorage.mirrors.rows import find_upstream
 from moorage.oci.names import RepositoryName, is_repository_name
+from moorage.registry.images.measuring_rows import Measured, measure_repositories
 from moorage.registry.repositories.creating import create_repository
 from moorage.registry.repositories.rows import (
     DeletedRepository,
@@ -28,9 +29,16 @@ from moorage.registry.trash.repositories import delete_repository
 
 
 class ListedRepository(Struct, frozen=True):
-    """A repository in a list."""
+    """A repository in a list.
+
+    `size_bytes`: what its blobs take, each counted once, also those that others share and those that only
+    what is in the trash needs. `pushed_at`: when one of its tags was last pushed; null without a tag.
+    """
 
     name: str
+    size_bytes: int
+    tags: int
+    pushed_at: datetime | None
 
 
 class OldName(Struct, frozen=True):
@@ -63,7 +71,13 @@ class NewRepository(Struct, frozen=True, forbid_unknown_fields=True):
 async def list_all(ask: Ask[None, NamePage]) -> Page[ListedRepository]:
     """A page of the repositories that the caller may pull from."""
     found = await list_pullable(ask.services, ask.caller, ask.query.after, ask.query.n + 1)
-    return page(found, ask.query.n, ListedRepository, str)
+    measured = await measure_repositories(ask.services.db, found[: ask.query.n])
+    return page(found, ask.query.n, lambda name: _show_listed(measured[name]), str)
+
+
+def _show_listed(measured: Measured) -> ListedRepository:
+    pushed_at = None if measured.pushed_at is None else time_of(measured.pushed_at)
+    return ListedRepository(measured.name, measured.bytes, measured.tags, pushed_at)
 
 
 async def create(ask: Ask[NewRepository, NoQuery]) -> RepositoryReply:

@@ -32,6 +32,7 @@ def status(session: Session) -> None:
         return
     rows = [{"what": what, "size": shown_bytes(found[key])} for key, what in _PARTS.items()]
     rows.append({"what": "on disk, in whole blocks", "size": shown_bytes(found["disk_bytes"])})
+    rows.append({"what": "free on this disk", "size": shown_bytes(found["free_bytes"])})
     session.show.table(rows, {"what": "WHAT", "size": "SIZE"}, "")
     typer.echo("")
     typer.echo(

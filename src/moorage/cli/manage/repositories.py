@@ -1,15 +1,24 @@
 """`moorage repository`: what is in the registry, as far as one may pull it."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from moorage.cli.manage.session import Session, managing
-from moorage.cli.manage.showing import shown
+from moorage.cli.manage.showing import shown, shown_bytes
 from moorage.cli.manage.trash import frees
 
 app = typer.Typer(help="Repositories. The first push makes one, too.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As team/app.", show_default=False)]
+_COLUMNS = {"name": "NAME", "size": "SIZE", "tags": "TAGS", "pushed_at": "LAST PUSH"}
+
+
+class ListedBy(StrEnum):
+    """What repositories are listed by."""
+
+    name = "name"
+    size = "size"
 
 
 @app.command()
@@ -22,11 +31,18 @@ def add(session: Session, name: NameArgument) -> None:
 
 @app.command("list")
 @managing
-def list_all(session: Session) -> None:
-    """List all repositories that you may pull from."""
+def list_all(
+    session: Session,
+    *,
+    by: Annotated[ListedBy, typer.Option("--by", help="By name, or the largest first.")] = ListedBy.name,
+) -> None:
+    """List all repositories that you may pull from, with the size of their blobs, shared or not."""
     found = list(session.client.items("repositories"))
-    columns = {key: key.replace("_", " ").upper() for key in (found[0] if found else {})}
-    session.show.table(found, columns, "There are no repositories that you may pull from.")
+    if by is ListedBy.size:
+        found.sort(key=lambda each: (-each["size_bytes"], each["name"]))
+    if not session.show.as_json:
+        found = [each | {"size": shown_bytes(each["size_bytes"])} for each in found]
+    session.show.table(found, _COLUMNS, "There are no repositories that you may pull from.")
 
 
 @app.command()

@@ -29,6 +29,10 @@ class Disk(Protocol):
         """What there is besides blobs. Raises StorageFailed (500)."""
         ...
 
+    def measure_free(self) -> int:
+        """The bytes that the data folder could still take. Raises StorageFailed (500)."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
