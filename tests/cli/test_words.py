@@ -3,11 +3,13 @@
 import errno
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from moorage.cli.main import app
+from moorage.cli.manage.following import how_much
 from moorage.connecting import AddressRefused, in_words
 from moorage.mirrors.asking import Unreachable
 from moorage.mirrors.upstreams import Address
@@ -80,3 +82,26 @@ def test_value_of_a_command_is_refused_in_our_words(arguments: tuple[str, ...], 
     assert words in told
     assert "Value error" not in told
     assert "Input should" not in told
+
+
+def test_kind_of_job_that_there_is_not_is_refused_with_those_there_are(folder: Path) -> None:
+    told = " ".join(moorage("jobs", "list", "--kind", "foo", "--data", folder).err.split())
+
+    assert "no jobs of kind 'foo'; there are" in told
+    assert "garbage" in told
+    assert moorage("jobs", "list", "--kind", "untagged", "--data", folder).code == 0
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "unit", "words"),
+    [
+        (1, None, "tags", "1 tag"),
+        (2, None, "tags", "2 tags"),
+        (1, 5, "images", "1 of 5 images (20 %)"),
+        (1, 1, "repositories", "1 of 1 repository (100 %)"),
+    ],
+)
+def test_one_thing_is_told_as_one(done: int, total: int | None, unit: str, words: str) -> None:
+    progress = {"done": done, "total": total, "unit": unit, "note": ""}
+
+    assert how_much({"progress": progress}) == words
