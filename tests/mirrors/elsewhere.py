@@ -45,6 +45,8 @@ class Elsewhere:
     """How it fails, while it does."""
     cuts_at: list[int] = field(default_factory=list)
     """After so many bytes each of the next blobs is cut."""
+    drip_s: float = 0.0
+    """How long it waits before each byte of a blob; 0: they come many at once."""
     gate: asyncio.Event | None = None
     """What it waits for in the middle of a blob."""
     list_gate: asyncio.Event | None = None
@@ -156,11 +158,12 @@ class Everywhere:
     @staticmethod
     async def _pieces(place: Elsewhere, content: bytes, offset: int) -> AsyncIterator[bytes]:
         cut_at = place.cuts_at.pop(0) if place.cuts_at else len(content)
-        for at in range(offset, len(content), 65_536):
-            await asyncio.sleep(0)
+        step = 1 if place.drip_s else 65_536
+        for at in range(offset, len(content), step):
+            await asyncio.sleep(place.drip_s)
             if place.gate is not None and at >= len(content) // 2:
                 await place.gate.wait()
-            end = min(at + 65_536, len(content), cut_at)
+            end = min(at + step, len(content), cut_at)
             if end > at:
                 yield content[at:end]
             if end >= cut_at and cut_at < len(content):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from moorage.databases.sqlite import SqliteDatabase
-from moorage.errors import BlobUnknown, NameTaken
-from moorage.mirrors import rows
+from moorage.errors import BlobUnknown, NameTaken, UpstreamFailed
+from moorage.mirrors import rows, streaming
 from moorage.mirrors.mirrors import Mirrors
 from moorage.oci.digest import Digest, digest_of
 from moorage.oci.media_types import OCI_MANIFEST
@@ -238,3 +238,18 @@ async def test_image_that_lies_about_a_layers_size_harms_no_other(
     assert await second == LAYER
     assert (await first).size == len(LAYER)
     assert mirrors.fills._lines.get(HUB, HUB.address).failures == 0
+
+
+@pytest.mark.usefixtures("nginx")
+async def test_upstream_that_drips_holds_no_place_for_ever(
+    mirrors: Mirrors, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time it is asked it sends a little more, and never enough."""
+    monkeypatch.setattr(streaming, "PACE_S", 0.05)
+    monkeypatch.setattr(streaming, "_WAITS_S", (0.01, 0.01, 0.01))
+    hub.drip_s = 0.02
+
+    with pytest.raises(UpstreamFailed, match="it sent"):
+        await mirrors.fills.finish(HUB, NGINX, DIGEST)
+
+    assert sum(method == "BLOB" for method, _ in hub.asked) <= 8

@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from bench.servers import DockerRegistry
 from tests.content import digest_of, encode
-from tests.faults.means import children_of, wait_until
+from tests.faults.means import children_of, require, wait_until
 from tests.outages.images import push_image, push_signed_index
 from tests.outages.mirror import NAME, REMOTE, Mirror, Pulled, ask, worker_at, write_settings
 from tests.outages.proxy import Proxy
@@ -215,6 +218,46 @@ def test_a_repository_that_is_here_is_never_looked_for_elsewhere(tmp_path: Path,
         assert mirror.get("manifests/own", name="team/app").body == own.payload
 
     assert not proxy.requests
+
+
+@pytest.mark.parametrize("client", ["skopeo", "moorage"])
+def test_push_by_a_bare_name_that_the_root_upstream_has_too_is_whole(
+    tmp_path: Path, proxy: Proxy, registry: DockerRegistry, client: str
+) -> None:
+    """What the upstream has of that name is no reason to leave a byte of it out."""
+    settings = write_settings(tmp_path, proxy.url, "root = true")
+    with ServerProcess(tmp_path / "data", "--workers", "1", "--config", str(settings)) as server:
+        mirror = Mirror(server, proxy, registry)
+        image = push_image(mirror.upstream, "1")
+        # seen here before by that name
+        assert mirror.get("manifests/1", name=REMOTE).status == 200
+        for digest in image.layers:
+            assert mirror.get(f"blobs/{digest}", "HEAD", name=REMOTE).status == 404
+
+        copy(client, f"127.0.0.1:{registry.address.port}/{REMOTE}:1", f"127.0.0.1:{server.port}/{REMOTE}:1")
+
+        proxy.refuse()
+        pulled = mirror.get("manifests/1", name=REMOTE)
+        assert (pulled.body, "oci-namespace" in pulled.headers) == (image.payload, False)
+        for digest in image.layers:
+            assert mirror.get(f"blobs/{digest}", name=REMOTE).body == image.blobs[digest]
+
+
+def copy(client: str, source: str, destination: str) -> None:
+    """Copy an image between two registries."""
+    if client == "skopeo":
+        require("skopeo", "skopeo")
+        command = [
+            "skopeo",
+            "copy",
+            "--preserve-digests",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+        ]
+        ends = [f"docker://{source}", f"docker://{destination}"]
+    else:
+        command, ends = [sys.executable, "-m", "moorage", "copy"], [source, destination]
+    subprocess.run([*command, *ends], check=True, timeout=60)
 
 
 def test_wrong_manifest_is_never_served(mirror: Mirror) -> None:

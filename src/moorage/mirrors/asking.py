@@ -15,11 +15,15 @@ from moorage.oci.names import RepositoryName
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a registry says that a reference names. `size` in bytes; what it did not say is None."""
+    """What a registry says that a reference names. `size` in bytes; what it did not say is None.
+
+    `namespace`: the registry whose content it says it is, where that is another one that it mirrors.
+    """
 
     digest: Digest | None
     media_type: str
     size: int | None
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

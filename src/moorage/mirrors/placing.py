@@ -80,6 +80,11 @@ class Upstreams:
         """Whether someone has said that it is not to be asked."""
         return upstream.name in self._disconnected
 
+    def names(self, name: RepositoryName) -> bool:
+        """Whether a name says of which upstream it is, by its first part."""
+        first, slash, _ = name.partition("/")
+        return bool(slash) and first in self._by_name
+
     async def place(self, name: RepositoryName, host: str | None) -> Placed:
         """What a pull by this name means. `host`: the registry that the client means, None where unsaid.
 

@@ -1,7 +1,8 @@
 """Blobs as they come from an upstream, from whichever of its addresses gives them, whoever wants them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Container
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Container
 from contextlib import aclosing
 from typing import Final
 
@@ -21,6 +22,7 @@ from moorage.mirrors.placing import Upstreams
 from moorage.mirrors.saving import Savings
 from moorage.mirrors.throttling import Throttle
 from moorage.mirrors.upstreams import Address, Upstream
+from moorage.oci.digest import Digest
 
 BEGIN_S: Final = 8.0
 """How long a client waits for the first byte of a blob."""
@@ -28,8 +30,16 @@ BEGIN_S: Final = 8.0
 _WAITS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between attempts to go on with a blob that was cut; so many in a row that bring nothing end it."""
 
+PACE_S: Final = 30.0
+PACE_BYTES: Final = 64 * 1024
+"""What comes while so long is waited for it; who sends less would hold a place for days."""
+
 _AT_ONCE: Final = 128
 """Blobs that come at once; the other half of the connections is for questions, or a line would seem cut."""
+
+
+class _Slow(Failed):
+    """It sends next to nothing: that it sends something is no reason to go on asking it."""
 
 
 class Streams:
@@ -86,7 +96,7 @@ class Streams:
                         failure = failure or (error if is_word else None)
                         continue
                     return
-                if offset > before:
+                if offset > before and not isinstance(failure, _Slow):
                     waits = iter(_WAITS_S)
                 # who was given a part waits for the rest; who was given nothing is told at once
                 wait_s = next(waits, None) if offset > began_at or fill.available else None
@@ -120,7 +130,7 @@ class Streams:
                 await self._upstreams.claim(upstream, fill.repository)
             self._savings.count(upstream.name, "gets", 1)
             came = offset
-            async for piece in stream.pieces:
+            async for piece in _paced(stream.pieces, fill.digest):
                 came += len(piece)
                 if came > size:
                     raise Failed(f"it sent more than the {size} bytes of {fill.digest}")
@@ -129,6 +139,24 @@ class Streams:
                 yield piece
         if came != size:
             raise Failed(f"it sent {came} of the {size} bytes of {fill.digest}")
+
+
+async def _paced(pieces: AsyncIterator[bytes], digest: Digest) -> AsyncGenerator[bytes, None]:
+    """The pieces, as long as they come at some pace; what the reader does with them is not counted.
+
+    Raises _Slow.
+    """
+    waited_s, came_bytes = 0.0, 0
+    began_s = time.monotonic()
+    async for piece in pieces:
+        waited_s += time.monotonic() - began_s
+        came_bytes += len(piece)
+        if waited_s >= PACE_S:
+            if came_bytes < PACE_BYTES:
+                raise _Slow(f"it sent {came_bytes} bytes of {digest} in {waited_s:.0f} s")
+            waited_s, came_bytes = 0.0, 0
+        yield piece
+        began_s = time.monotonic()
 
 
 def _size_of(fill: Fill, said: int | None) -> int:

@@ -108,7 +108,7 @@ class Asker:
                     return reply
                 raise await reply.explain()
         except TimeoutError as error:
-            raise Unreachable(f"{home.name} did not answer within {round(timeout_s, 1):g} s") from error
+            raise Unreachable(f"{home.name} did not answer within {timeout_s:.3g} s") from error
 
     async def _let_in(
         self,

@@ -128,6 +128,9 @@ class RegistryDestination:
                 shown = await self._registry.head_manifest(self._at, self._repository, reference, TIMEOUT_S)
         except Absent:
             return None
+        if shown.namespace is not None:
+            # of another registry, which this one gives out in its place: it was not pushed here
+            return None
         if shown.digest is not None:
             return shown.digest
         return (await _get_manifest(self._registry, self._at, self._repository, reference)).digest

@@ -57,7 +57,8 @@ def read_shown(host: str, headers: Mapping[str, str], reference: str) -> Shown:
         if digest is not None and algorithm_of(digest) == algorithm_of(reference) and digest != reference:
             raise Failed(f"{host} shows {digest} where {reference} was asked for")
         digest = Digest(reference)
-    return Shown(digest, media_type, read_length(headers.get("Content-Length")))
+    size = read_length(headers.get("Content-Length"))
+    return Shown(digest, media_type, size, headers.get("OCI-Namespace"))
 
 
 def check_manifest(host: str, headers: Mapping[str, str], reference: str, payload: bytes) -> Fetched:

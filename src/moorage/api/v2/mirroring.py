@@ -53,6 +53,10 @@ async def place(
         return name, None
     host = _host(services, request)
     if request.method in {"GET", "HEAD"} and route in _PULLED:
+        if request.method == "HEAD" and route == "blob" and host is None and not upstreams.names(name):
+            # who is about to push asks so, and a push by a bare name comes to this registry: what the root
+            # upstream has of that name would be left out of it
+            return name, None
         return await upstreams.place(name, host)
     if request.method != "DELETE":
         await upstreams.check_push(name, host)
