@@ -18,7 +18,7 @@ from moorage.cli.main import app
 from moorage.cli.manage.session import REGISTRY_VARIABLE, TOKEN_VARIABLE
 from moorage.web.trust import fingerprint
 from tests.cli.commands import Ran, moorage
-from tests.servers import ServerProcess
+from tests.servers import ServerProcess, find_free_port
 
 DAEMON = '{\n    "log-driver": "journald",\n    "registry-mirrors": ["https://old.example"]\n}\n'
 HUB = Mirrored("docker.io", ("docker.io",), is_root=True)
@@ -454,6 +454,38 @@ def test_what_the_registry_mirrors_is_asked_of_it(
     anonymous = connect("podman", *known[:2], *known[4:]).json()
     assert [each["name"] for each in anonymous["upstreams"]] == ["docker.io"]
     assert "$MOORAGE_TOKEN" in str(anonymous["notes"])
+
+
+def test_upstream_that_is_no_host_is_mirrored_but_has_no_name_that_clients_could_use(
+    server: ServerProcess, admin_token: str, folder: Path, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(admin_token)
+    moorage("upstream", "add", "quay.io", "--data", folder).check()
+    moorage("upstream", "add", "lan", "--url", "https://registry.example", "--data", folder).check()
+    known = ("--registry", f"http://{server.address}", "--root", tmp_path, "--json")
+    named = ("--upstream", "quay.io", "--upstream", "lan")
+
+    for more in ((*named, "--token-file", token), ("--token-file", token), named):
+        said = connect("containerd", *known, *more).json()
+
+        notes = str(said["notes"])
+        assert "does not mirror" not in notes
+        assert f"write {server.address}/lan/REPOSITORY:TAG" in notes
+        files = {each["path"]: each["content"] for each in said["files"]}
+        assert str(HOSTS / "quay.io" / "hosts.toml") in files
+        assert str(HOSTS / "lan" / "hosts.toml") not in files
+        assert "https://lan" not in str(files)
+    docker_notes = connect("docker", *known, *named).json()["notes"]
+    assert str(docker_notes).count(f"{server.address}/lan/REPOSITORY:TAG") == 1
+
+
+def test_plain_address_where_nobody_answers_is_said(tmp_path: Path) -> None:
+    known = ("--registry", f"http://127.0.0.1:{find_free_port()}", "--root", tmp_path, "--json")
+
+    for more in ((), ("--upstream", "docker.io")):
+        notes = str(connect("podman", *known, *more).json()["notes"])
+        assert "does not answer: connection refused" in notes
 
 
 def test_client_that_asks_for_no_registry_is_told_what_to_give() -> None:

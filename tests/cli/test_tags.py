@@ -157,6 +157,14 @@ def test_rules_are_made_listed_and_removed_over_the_network(
     assert digest not in refused
 
 
+def test_tag_that_is_called_as_a_preset_is_told_apart_from_it(folder: Path) -> None:
+    ran = moorage("immutable", "add", "team/preset", "versions", "--data", folder).check()
+
+    assert "moorage immutable add 'team/preset' --preset versions" in ran.err
+    by_preset = moorage("immutable", "add", "team/preset", "--preset", "versions", "--data", folder).check()
+    assert "--preset" not in by_preset.err
+
+
 def test_moment_is_a_time_or_so_long_ago() -> None:
     assert read_moment("2026-01-31T08:00:00Z") == "2026-01-31T08:00:00.000+00:00"
     assert read_moment("2026-01-31T08:00:00") == "2026-01-31T08:00:00.000+00:00"

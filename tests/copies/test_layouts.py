@@ -139,7 +139,8 @@ def test_what_docker_loads_is_one_platform_under_a_full_name(
     source = f"oci:{layout.folder}:1.0"
     assert "say what docker is to call the image" in home.run("copy", source, f"docker-archive:{tar}").refusal
 
-    home.run("copy", source, f"docker-archive:{tar}:team/app:x", "--platform", "linux/arm64").check()
+    ran = home.run("copy", source, f"docker-archive:{tar}:team/app:x", "--platform", "linux/arm64").check()
+    assert f"docker-archive:{tar}:team/app:x  sha256:" in ran.out
 
     with tarfile.open(tar) as archive:
         file = archive.extractfile("manifest.json")

@@ -388,21 +388,37 @@ def test_a_layer_that_is_not_the_one_it_should_be_is_refused(
     assert list((data / "uploads").iterdir()) == []
 
 
+def test_platform_that_a_single_image_is_not_for_is_refused(
+    layout: Layout, data: Path, tmp_path: Path
+) -> None:
+    bring(data, "oci", layout.folder, "team/app").check()
+    single = ("docker-archive", "team/app:2.0", "--to", tmp_path / "out.tar")
+
+    refusal = take(data, *single, "--platform", "plan9/mips").refusal
+    assert "has no image for plan9/mips; it is one for linux/amd64" in refusal
+    assert not (tmp_path / "out.tar").exists()
+    take(data, *single, "--platform", "linux/amd64").check()
+
+
 def test_what_is_taken_for_docker_is_a_layout_too(
     layout: Layout, data: Path, served: InProcess, tmp_path: Path
 ) -> None:
     bring(data, "oci", layout.folder, "team/app").check()
     wrong = ("docker-archive", "team/app:1.0", "--platform", "plan9/mips", "--to", tmp_path / "no.tar")
     refusal = take(data, *wrong).refusal
-    chosen = ("docker-archive", "team/app", "--platform", "linux/arm64", "--to", tmp_path / "out.tar")
+    chosen = ("docker-archive", "team/app", "--platform", "linux/amd64", "--to", tmp_path / "out.tar")
     take(data, *chosen).check()
     bring(data, "docker-archive", tmp_path / "out.tar", "copy/app").check()
 
     assert "it has linux/amd64, linux/arm64: choose one with --platform" in refusal
     listed = json.loads(read_tar(tmp_path / "out.tar")["manifest.json"])
     assert [each["RepoTags"] for each in listed] == [["team/app:1.0"], ["team/app:2.0"]]
-    arm = json.loads(pull(served, "team/app", "1.0"))["manifests"][1]["digest"]
-    assert digest_of(pull(served, "copy/app", "1.0")) == arm
+    amd, arm = (each["digest"] for each in json.loads(pull(served, "team/app", "1.0"))["manifests"][:2])
+    assert digest_of(pull(served, "copy/app", "1.0")) == amd
+    other = ("docker-archive", "team/app:1.0", "--platform", "linux/arm64", "--to", tmp_path / "arm.tar")
+    take(data, *other).check()
+    bring(data, "docker-archive", tmp_path / "arm.tar", "copy/arm").check()
+    assert digest_of(pull(served, "copy/arm", "1.0")) == arm
     assert pull(served, "copy/app", "2.0") == pull(served, "team/app", "2.0")
     assert [path.name for path in tmp_path.iterdir() if "no.tar" in path.name] == []
 

@@ -33,9 +33,11 @@ from moorage.cli.manage import (
     users,
 )
 from moorage.cli.transfer import copying, exporting, importing, signing_in
+from moorage.cli.usage import Commands
 
 app = typer.Typer(
     name="moorage",
+    cls=Commands,
     help="Moorage: a container registry for your own network.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

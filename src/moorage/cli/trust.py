@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from moorage.cli.manage.remote import why_not
 from moorage.web.trust import (
     ROOT,
     ROOT_MAX_BYTES,
@@ -105,7 +106,7 @@ def fetch_root(address: str) -> bytes:
     except ssl.SSLError as error:
         _refuse(f"{address} does not speak TLS ({error.reason or error}); is this a Moorage with TLS?")
     except (OSError, http.client.HTTPException) as error:
-        _refuse(f"{address} does not answer: {error}")
+        _refuse(f"{address} does not answer: {why_not(error)}")
     finally:
         connection.close()
     if reply.status != http.HTTPStatus.OK:

@@ -17,7 +17,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from moorage.connecting import Addresses, AddressRefused
+from moorage.connecting import Addresses, AddressRefused, in_words
 from moorage.mirrors.asking import Failed, Unreachable, UpstreamFailure
 from moorage.upstream.failures import BODY_MAX_BYTES, Cut, failure_of
 from moorage.upstream.places import Place
@@ -244,13 +244,15 @@ def _explain(error: Exception, host: str) -> UpstreamFailure:  # noqa: C901, PLR
         case aiohttp.InvalidURL():
             return Unreachable(f"{host} is no name of a host")
         case aiohttp.ClientConnectorDNSError():
-            return Unreachable(f"the name {host} does not resolve: {_reason(error.os_error)}")
+            return Unreachable(f"the name {host} does not resolve: {in_words(error.os_error)}")
         case aiohttp.ClientConnectorCertificateError():
-            return Unreachable(f"the certificate of {host} is not trusted: {error.certificate_error}")
+            return Unreachable(
+                f"the certificate of {host} is not trusted: {in_words(error.certificate_error)}"
+            )
         case aiohttp.ClientConnectorSSLError():
-            return Unreachable(f"no TLS with {host}: {_reason(error.os_error)}")
+            return Unreachable(f"no TLS with {host}: {in_words(error.os_error)}")
         case aiohttp.ClientConnectorError():
-            return Unreachable(f"no connection to {host}: {_reason(error.os_error)}")
+            return Unreachable(f"no connection to {host}: {in_words(error.os_error)}")
         case aiohttp.ConnectionTimeoutError():
             return Unreachable(f"no connection to {host} within {CONNECT_WITHIN_S:g} s")
         case aiohttp.ServerTimeoutError() | TimeoutError():
@@ -260,12 +262,8 @@ def _explain(error: Exception, host: str) -> UpstreamFailure:  # noqa: C901, PLR
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
             return Cut(f"{host} broke the connection off")
         case ssl.SSLError():
-            return Unreachable(f"the authority that is set for {host} cannot be read: {_reason(error)}")
+            return Unreachable(f"the authority that is set for {host} cannot be read: {in_words(error)}")
         case aiohttp.ClientResponseError():
             return Failed(f"{host} answers with something that is not HTTP, or too large a head")
         case _:
             return Failed(f"{host} could not be asked: {type(error).__name__}")
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error) or type(error).__name__)[:300]

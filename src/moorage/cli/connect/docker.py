@@ -107,7 +107,7 @@ def _notes(registry: Registry, upstreams: Sequence[Mirrored]) -> list[str]:
                 f"The registry does not look for bare names at {each.name}, and docker asks for those: let it"
                 f" (`moorage upstream set {each.name} --root`)."
             )
-        if not each.is_hub:
+        if each.hosts and not each.is_hub:
             notes.append(
                 f"For {each.hosts[0]} write the registry in front:"
                 f" docker pull {registry.host}/{each.name}/REPOSITORY:TAG"

@@ -90,7 +90,7 @@ def daemonset(registry: Registry, upstreams: Sequence[Mirrored], *, is_undo: boo
     return _MANIFEST.format(
         what=f"Takes {registry.url} out of"
         if is_undo
-        else f"Lets the names of {_names(upstreams)} go through",
+        else f"Lets the names of {_names(upstreams) or 'no upstream'} go through",
         where="each node's containerd again." if is_undo else f"{registry.url} on each node.",
         hint=_indented(containerd.config_hint(0, None), "# "),
         undo="" if is_undo else "# To undo it, add --undo to the command that wrote this, and apply that.\n",

@@ -1,6 +1,5 @@
 """The registry that a client is connected to: its address, its root, and what it mirrors."""
 
-import contextlib
 import http.client
 import ssl
 from collections.abc import Sequence
@@ -8,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from moorage.cli.connect.setup import Mirrored, Registry, is_host
+from moorage.cli.connect.setup import Mirrored, Registry, is_host, is_registry
 from moorage.cli.manage.client import Client, Refused, Unreachable
-from moorage.cli.manage.remote import reach, read_address, tls_context
+from moorage.cli.manage.remote import reach, read_address, tls_context, why_not
 from moorage.cli.trust import fetch_root
 from moorage.config_mirrors import HUB_HOSTS
 from moorage.oci.references import DOCKER_HUB
@@ -76,7 +75,7 @@ def _is_verified(registry: Registry, context: ssl.SSLContext) -> bool:
             f" http://{registry.host}"
         ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"{registry.host} does not answer: {str(error) or type(error).__name__}") from error
+        raise Unreachable(f"{registry.host} does not answer: {why_not(error)}") from error
     finally:
         connection.close()
     return True
@@ -92,7 +91,7 @@ def name_upstreams(names: Sequence[str]) -> list[Mirrored]:
             raise Unreachable(
                 f"{name!r} is no upstream that clients name: want a host, as docker.io or quay.io"
             )
-    return [Mirrored(name, (name,)) for name in dict.fromkeys(names)]
+    return [Mirrored(name, (name,) if is_registry(name) else ()) for name in dict.fromkeys(names)]
 
 
 def ask_upstreams(registry: Registry, credentials: str | None) -> list[Mirrored]:
@@ -113,29 +112,52 @@ def choose_upstreams(
     Raises Unreachable.
     """
     if names:
-        chosen = name_upstreams(names)
-        with contextlib.suppress(Refused, Unreachable):
-            known = {each.name: each for each in ask_upstreams(registry, credentials)}
-            if missing := [each.name for each in chosen if each.name not in known]:
-                return chosen, f"The registry does not mirror {', '.join(missing)} (yet)."
-            return [known[each.name] for each in chosen], ""
-        return chosen, ""
+        chosen, word = _find_named(registry, names, credentials)
+        return chosen, " ".join(each for each in (word, _tell_nameless(registry, chosen)) if each)
     try:
         told = ask_upstreams(registry, credentials)
-    except (Refused, Unreachable):
+    except Unreachable as trouble:
+        why = f"Nothing was found out about the registry ({str(trouble).rstrip('.')})"
+    except Refused:
         why = "The registry does not tell us which upstreams it has ($MOORAGE_TOKEN may help)"
     else:
         if told:
-            return told, ""
+            return told, _tell_nameless(registry, told)
         why = "The registry has no upstreams yet (`moorage upstream add`)"
     return name_upstreams([DOCKER_HUB]), f"{why}: this is for {DOCKER_HUB}; name others with --upstream."
 
 
+def _find_named(
+    registry: Registry, names: Sequence[str], credentials: str | None
+) -> tuple[list[Mirrored], str]:
+    """These upstreams, with all that the registry knows of them if it says so; and a word on it."""
+    chosen = name_upstreams(names)
+    try:
+        known = {each.name: each for each in ask_upstreams(registry, credentials)}
+    except Unreachable as trouble:
+        return chosen, f"Whether the registry mirrors them was not found out: {str(trouble).rstrip('.')}."
+    except Refused:
+        return chosen, ""
+    missing = [each.name for each in chosen if each.name not in known]
+    word = f"The registry does not mirror {', '.join(missing)} (yet)." if missing else ""
+    return [known.get(each.name, each) for each in chosen], word
+
+
+def _tell_nameless(registry: Registry, upstreams: Sequence[Mirrored]) -> str:
+    """A word on those that no client can name; empty where there are none."""
+    return " ".join(
+        f"{each.name} is no host, so clients have no name for it: write {registry.host}/{each.name}/"
+        f"REPOSITORY:TAG, or give it a host (`moorage upstream set {each.name} --host HOST`)."
+        for each in upstreams
+        if not each.hosts
+    )
+
+
 def _read(told: dict[str, Any]) -> Mirrored | None:
-    """An upstream that clients can name; what it is called becomes names of files, so nothing is believed."""
+    """An upstream; what it is called becomes names of files, so nothing is believed."""
     name = str(told.get("name", ""))
-    called = [name] if "." in name else []
+    called = [name] if is_registry(name) else []
     called += [str(each) for each in told.get("hosts", ())]
     # nobody pulls by these: they are where the Hub's API answers
     hosts = tuple(dict.fromkeys(each for each in called if is_host(each) and each not in HUB_HOSTS))
-    return Mirrored(name, hosts, bool(told.get("is_root"))) if is_host(name) and hosts else None
+    return Mirrored(name, hosts, bool(told.get("is_root"))) if is_host(name) else None

@@ -21,6 +21,11 @@ def is_host(text: str) -> bool:
     return _HOST.fullmatch(text) is not None
 
 
+def is_registry(text: str) -> bool:
+    """Whether clients take it for a registry when it stands first in a name: `lan/app` is on Docker Hub."""
+    return is_host(text) and ("." in text or ":" in text or text == "localhost")
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
     """The registry as the client reaches it. `host` is as it was typed: with a port only if that had one.
@@ -45,7 +50,10 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """An upstream that the registry mirrors: the first part of its names there, and what clients call it."""
+    """An upstream that the registry mirrors: the first part of its names there, and what clients call it.
+
+    `hosts` may be none: then its images go only by names with the registry in front.
+    """
 
     name: str
     hosts: tuple[str, ...]

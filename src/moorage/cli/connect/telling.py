@@ -44,7 +44,10 @@ class Plan:
 def show(plan: Plan) -> None:
     """The plan for a person."""
     names = ", ".join(host for each in plan.upstreams for host in each.hosts)
-    typer.echo(f"{plan.client} is to pull these through {plan.registry.url}: {names}")
+    if names:
+        typer.echo(f"{plan.client} is to pull these through {plan.registry.url}: {names}")
+    else:
+        typer.echo(f"{plan.client} is to pull from {plan.registry.url}")
     if plan.registry.is_plain:
         typer.echo("By plain HTTP: whoever is in between can read and change what is pulled.")
     typer.echo()

@@ -143,4 +143,11 @@ def _amount(done: int, total: int | None, unit: str) -> str:
     if total is not None:
         amount += f" of {shown_bytes(total)}" if is_bytes else f" of {total:,}"
     share = f" ({done * 100 // total} %)" if total else ""
-    return f"{amount}{share}" if is_bytes else f"{amount} {unit}{share}"
+    if is_bytes:
+        return f"{amount}{share}"
+    return f"{amount} {_one_of(unit) if (done if total is None else total) == 1 else unit}{share}"
+
+
+def _one_of(unit: str) -> str:
+    """The word for one, as tag for tags."""
+    return f"{unit.removesuffix('ies')}y" if unit.endswith("ies") else unit.removesuffix("s")

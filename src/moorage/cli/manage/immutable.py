@@ -46,6 +46,13 @@ def add(
             raise typer.BadParameter(f"there is no preset {preset!r}; there is: {', '.join(PRESETS)}")
     rule = session.client.post("immutability", body={"scope": scope, "pattern": pattern})
     session.show.done(f"Rule {rule['id']} fixes tags in {rule['scope']}: {said(rule['pattern'])}.", rule)
+    if preset is None and pattern in PRESETS:
+        typer.echo(
+            f"moorage: that is the one tag called {pattern}. For the preset:"
+            f" moorage immutable remove {rule['id']}, then"
+            f" moorage immutable add '{scope}' --preset {pattern}",
+            err=True,
+        )
 
 
 @app.command("list")

@@ -1,7 +1,7 @@
 """`moorage jobs`: work that goes on beside the requests."""
 
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -9,6 +9,20 @@ from moorage.cli.manage.following import follow, how_much
 from moorage.cli.manage.session import Session, managing
 
 app = typer.Typer(help="Jobs: what is done beside the requests.", no_args_is_help=True)
+KINDS: Final = (
+    "backup",
+    "check",
+    "evict",
+    "garbage",
+    "prefetch",
+    "rehearse",
+    "retention",
+    "scrub",
+    "untagged",
+    "verify",
+)
+"""All that the registry has someone for."""
+
 IdArgument = Annotated[int, typer.Argument(metavar="ID", show_default=False)]
 _COLUMNS = {
     "id": "ID",
@@ -28,7 +42,7 @@ def list_all(
     session: Session,
     *,
     kind: Annotated[
-        str | None, typer.Option("--kind", help="Only these, as garbage.", show_default=False)
+        str | None, typer.Option("--kind", help=f"Only these: {', '.join(KINDS)}.", show_default=False)
     ] = None,
     state: Annotated[
         str | None,
@@ -37,6 +51,8 @@ def list_all(
     count: Annotated[int, typer.Option("-n", help="The newest so many.", min=1)] = 20,
 ) -> None:
     """List jobs, the newest first: those that wait, run, or have ended."""
+    if kind is not None and kind not in KINDS:
+        raise typer.BadParameter(f"there are no jobs of kind {kind!r}; there are {', '.join(KINDS)}")
     found = list(islice(session.client.items("jobs", kind=kind, state=state), count))
     if not session.show.as_json:
         found = [{**job, "far": how_much(job)} for job in found]

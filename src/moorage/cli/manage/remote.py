@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from moorage.cli.manage.client import Refused, Transport, Unreachable
+from moorage.connecting import in_words
 
 _ANSWERS_WITHIN_S = 30.0
 _PORTS = {"https": 443, "http": 80}
@@ -85,11 +86,16 @@ def reach(address: Address, credentials: str | None, authority: Path | None, roo
         except ssl.SSLError as error:
             raise Unreachable(_tls_trouble(address, error)) from error
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{address} does not answer: {str(error) or type(error).__name__}") from error
+            raise Unreachable(f"{address} does not answer: {why_not(error)}") from error
         finally:
             connection.close()
 
     return send
+
+
+def why_not(error: OSError | http.client.HTTPException) -> str:
+    """Why there was no answer, in words."""
+    return in_words(error) if isinstance(error, OSError) else "what listens there speaks no HTTP"
 
 
 def _connection(address: Address, context: ssl.SSLContext | None) -> http.client.HTTPConnection:

@@ -10,9 +10,22 @@ from moorage.cli.manage.session import Session, managing
 from moorage.cli.manage.showing import shown, shown_bytes
 
 app = typer.Typer(help="What was deleted, until its time is over.", no_args_is_help=True)
+
+
+def _read_id(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise typer.BadParameter(f"want the ID of a deletion, see `moorage trash list`; this is {text!r}")
+    return int(text)
+
+
 IdArgument = Annotated[
     int,
-    typer.Argument(metavar="ID", help="Of a deletion, as `moorage trash list` shows it.", show_default=False),
+    typer.Argument(
+        metavar="ID",
+        help="Of a deletion, as `moorage trash list` shows it.",
+        parser=_read_id,
+        show_default=False,
+    ),
 ]
 _COLUMNS = {
     "deletion": "ID",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from moorage.cli.doctor import Finding
 from moorage.cli.manage.remote import Address, tls_context
 from moorage.cli.probing.wire import NoAnswer, Target, ask, connect
+from moorage.connecting import in_words
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -39,7 +40,7 @@ def check_reach(address: Address) -> Finding:
         )
     except OSError as error:
         hint = "is Moorage running, on an address that others can reach (server.listen)?"
-        return Finding("reach", "problem", f"{address}: {error.strerror or error}; {hint}")
+        return Finding("reach", "problem", f"{address}: {in_words(error)}; {hint}")
     return Finding("reach", "ok", f"{address} answers at {peer}")
 
 
@@ -65,7 +66,9 @@ def find_line(
             return [_speaks_plain(plain, is_told=is_told)], plain
         return [Finding("tls", "problem", f"no TLS and no HTTP: {error.reason or error}")], None
     except OSError as error:
-        said = f"the connection was cut while TLS began ({error}): see the log of what listens there"
+        said = (
+            f"the connection was cut while TLS began ({in_words(error)}): see the log of what listens there"
+        )
         return [Finding("tls", "problem", said)], None
     return [found, check_plain(address)], Target(address, context, is_trusted=True)
 
@@ -124,7 +127,7 @@ def _find_untrusted(
             assert isinstance(connection, ssl.SSLSocket)  # noqa: S101 - the context wraps it
             certificate = _certificate(connection)
     except OSError as failure:
-        return [Finding("tls", "problem", f"no TLS: {failure}")], None
+        return [Finding("tls", "problem", f"no TLS: {in_words(failure)}")], None
     target = Target(address, context, is_trusted=False)
     names = _names(certificate)
     match error.verify_code:

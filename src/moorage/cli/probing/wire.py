@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from moorage.cli.manage.remote import Address
+from moorage.connecting import in_words
 
 ANSWERS_WITHIN_S: Final = 15.0
 _CONTINUES_WITHIN_S: Final = 1.0
@@ -96,7 +97,7 @@ def ask(
             connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
             return _read(_exchange(connection, body_bytes))
     except OSError as error:
-        raise NoAnswer(str(error) or type(error).__name__) from error
+        raise NoAnswer(in_words(error)) from error
 
 
 def _exchange(connection: socket.socket, body_bytes: int) -> bytes:

@@ -215,7 +215,7 @@ def _run(come_from: "Place", go_to: "Place", choice: _Choice) -> None:
     began = time.monotonic()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            copied = runner.run(_copy(come_from, go_to, choice))
+            copied, name = runner.run(_copy(come_from, go_to, choice))
     except (CopyRefused, UpstreamFailure, DockerConfigError) as refusal:
         refuse(f"{refusal}{advise(str(refusal))}")
     except OSError as error:
@@ -223,10 +223,11 @@ def _run(come_from: "Place", go_to: "Place", choice: _Choice) -> None:
     except KeyboardInterrupt:
         typer.echo("moorage: interrupted. What came stays: run it again to go on.", err=True)
         raise typer.Exit(_INTERRUPTED) from None
-    _tell(copied, go_to, time.monotonic() - began, as_json=choice.as_json)
+    _tell(copied, go_to, name, time.monotonic() - began, as_json=choice.as_json)
 
 
-async def _copy(come_from: "Place", go_to: "Place", choice: _Choice) -> "Copied":
+async def _copy(come_from: "Place", go_to: "Place", choice: _Choice) -> tuple["Copied", str]:
+    """What was copied, and what docker is to call it where it went to an archive of docker's."""
     from moorage.cli.transfer.layers import watching
     from moorage.cli.transfer.opening import opening
     from moorage.transfer.between.copying import Copying
@@ -244,15 +245,16 @@ async def _copy(come_from: "Place", go_to: "Place", choice: _Choice) -> "Copied"
         destination = await opened.open_destination(go_to, come_from, name, is_plain=choice.is_plain_to)
         planning = Planning(source, destination, platform, with_referrers=choice.with_referrers)
         with watching(is_quiet=choice.as_json) as watch:
-            return await Copying(source, destination, planning, watch, opened.threads).run(wanted)
+            return await Copying(source, destination, planning, watch, opened.threads).run(wanted), name
 
 
-def _tell(copied: "Copied", go_to: "Place", seconds: float, *, as_json: bool) -> None:
+def _tell(copied: "Copied", go_to: "Place", docker_name: str, seconds: float, *, as_json: bool) -> None:
     if as_json:
         Show.json({"destination": str(go_to)} | copied.as_fact() | {"seconds": round(seconds, 3)})
         return
     for image in copied.images:
-        name = f"{go_to}:{image['tag']}" if image["tag"] else str(go_to)
+        called = docker_name or image["tag"]
+        name = f"{go_to}:{called}" if called else str(go_to)
         typer.echo(f"{name}  {image['digest']}")
     typer.echo(f"{_images(copied)} in {seconds:.1f} s: {_bytes(copied)}.")
 

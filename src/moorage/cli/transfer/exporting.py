@@ -71,7 +71,9 @@ def docker_archive(
     platform: Annotated[
         str | None,
         typer.Option(
-            "--platform", help="Which image of an index. Default: this machine's.", show_default=False
+            "--platform",
+            help="Which image of an index. Default: this machine's, or the only one.",
+            show_default=False,
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -85,7 +87,7 @@ def docker_archive(
     _take(
         images,
         lambda: TarSink(to),
-        lambda taking, chosen: taking.take_saved(chosen, chosen_platform),
+        lambda taking, chosen: taking.take_saved(chosen, chosen_platform, is_asked=platform is not None),
         Place(config, data),
         as_json=as_json,
     )

@@ -18,6 +18,7 @@ from moorage.oci.manifest import Kind, Manifest, parse_manifest
 from moorage.oci.names import RepositoryName
 from moorage.registry.blobs import rows as blob_rows
 from moorage.registry.blobs.store import BlobDamaged, BlobStore
+from moorage.registry.images.platforms import CONFIG_MAX_BYTES, platform_name
 from moorage.registry.manifests import rows
 from moorage.registry.manifests.rows import StoredManifest
 from moorage.registry.manifests.serving import get_manifest
@@ -135,15 +136,16 @@ class Taking:
         await self._finish({layout.INDEX: json.dumps(index).encode(), layout.MARK: layout.MARK_CONTENT})
         return self.taken
 
-    async def take_saved(self, chosen: Sequence[Chosen], platform: str) -> Taken:
+    async def take_saved(self, chosen: Sequence[Chosen], platform: str, *, is_asked: bool) -> Taken:
         """Write what `docker load` reads: a layout of single images, and docker's own list of them.
 
-        `platform` (as linux/amd64) says which image of an index. Raises as `take_layout`, and ArchiveRefused.
+        `platform` (as linux/amd64) says which image of an index. Where a person has asked for it, a single
+        image has to be for it too. Raises as `take_layout`, and ArchiveRefused.
         """
         listed: dict[Digest, dict[str, object]] = {}
         entries: list[dict[str, object]] = []
         for each in chosen:
-            image = await self._find_image(each, platform)
+            image = await self._find_image(each, platform, is_asked=is_asked)
             self._note(each, image.stored.digest)
             await self._take_whole(image)
             name = f"{each.repository}:{each.reference}"
@@ -202,10 +204,16 @@ class Taking:
             after = some[-1].row_id if some else after
         return found
 
-    async def _find_image(self, chosen: Chosen, platform: str) -> _Whole:
+    async def _find_image(self, chosen: Chosen, platform: str, *, is_asked: bool) -> _Whole:
         """A single image: what was chosen, or what its index has for a platform. Raises ArchiveRefused."""
         whole = await self._get(chosen.repository, chosen.reference)
         if not whole.manifest.is_index:
+            named = await self._read_platform(whole) if is_asked else None
+            if named is not None and platform not in {named, "/".join(named.split("/")[:2])}:
+                raise ArchiveRefused(
+                    f"{chosen.repository}:{chosen.reference} has no image for {platform};"
+                    f" it is one for {named}: leave --platform out, or choose that"
+                )
             return whole
         platforms: list[str] = []
         for entry in json.loads(whole.stored.payload)["manifests"]:
@@ -219,6 +227,21 @@ class Taking:
             f"{chosen.repository}:{chosen.reference} has no image for {platform}; it has {shown}:"
             " choose one with --platform"
         )
+
+    async def _read_platform(self, image: _Whole) -> str | None:
+        """For which platform an image is, as its config says; None where that says nothing."""
+        config = image.manifest.references[0].target
+        blob = await blob_rows.find_blob(self._db, image.repository, config.digest)
+        file = None if blob is None else self._store.open_blob(blob.digest, blob.generation)
+        if blob is None or file is None:
+            return None
+        try:
+            content = await in_thread(self._threads, file.read, 0, min(blob.size, CONFIG_MAX_BYTES))
+            return platform_name(json.loads(content))
+        except (BlobDamaged, ValueError, RecursionError):
+            return None
+        finally:
+            file.close()
 
     async def _get(self, repository: RepositoryName, reference: str) -> _Whole:
         stored = await get_manifest(self._db, repository, reference)
