@@ -54,6 +54,39 @@ def test_trash_lists_what_can_come_back(folder: Path, pusher: Pusher) -> None:
     assert str(deleted["deletion"]) in moorage("trash", "list", "--data", folder).check().out
 
 
+def test_trash_of_a_repository_that_never_was_is_refused(folder: Path, pusher: Pusher) -> None:
+    pusher.push("team/known", "1.0")
+    pusher.push("team/gone", "1.0")
+    moorage("repository", "remove", "team/gone", "--data", folder).check()
+
+    refusal = moorage("trash", "list", "team/konwn", "--data", folder).refusal
+
+    assert "there is no repository team/konwn; did you mean team/known?" in refusal
+    for there in ("team/known", "team/gone"):
+        assert "The trash is empty." in moorage("trash", "list", there, "--data", folder).check().out
+
+
+def test_old_name_of_a_repository_leads_to_its_new_one(folder: Path, pusher: Pusher) -> None:
+    pusher.push("team/before", "1.0")
+    moorage("repository", "rename", "team/before", "team/after", "--data", folder).check()
+
+    for command in (("tags", "list"), ("repository", "show"), ("trash", "list")):
+        refusal = moorage(*command, "team/before", "--data", folder).refusal
+        assert "it is called team/after now" in refusal
+
+
+def test_audit_names_some_of_many_tags(folder: Path, pusher: Pusher) -> None:
+    digest = pusher.push("team/many", *(f"t{number:02}" for number in range(25)))
+
+    deleted = moorage("delete", f"team/many@{digest}", "--json", "--data", folder).json()[0]
+    found = moorage("audit", "--json", "--data", folder).json()
+
+    assert len(deleted["tags"]) == 25
+    (line,) = [each for each in found if each["action"] == "delete" and each["target"] == "team/many"]
+    assert "t19 and 5 more, 25 in all" in line["detail"]
+    assert "t20" not in line["detail"]
+
+
 def test_repository_comes_back_under_another_name(folder: Path, pusher: Pusher) -> None:
     pusher.push("team/whole", "1.0")
     removed = moorage("repository", "remove", "team/whole", "--data", folder).check().out

@@ -4,12 +4,15 @@ import errno
 import socket
 import ssl
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from typer.testing import CliRunner
 
+from moorage.app import _handlers
 from moorage.cli.main import app
 from moorage.cli.manage.following import how_much
+from moorage.cli.manage.jobs import KINDS
 from moorage.connecting import AddressRefused, in_words
 from moorage.mirrors.asking import Unreachable
 from moorage.mirrors.upstreams import Address
@@ -105,3 +108,7 @@ def test_one_thing_is_told_as_one(done: int, total: int | None, unit: str, words
     progress = {"done": done, "total": total, "unit": unit, "note": ""}
 
     assert how_much({"progress": progress}) == words
+
+
+def test_each_kind_of_job_that_someone_does_can_be_listed() -> None:
+    assert set(_handlers(MagicMock())) == set(KINDS)

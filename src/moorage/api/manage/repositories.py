@@ -21,6 +21,7 @@ from moorage.registry.images.measuring_rows import Measured, measure_repositorie
 from moorage.registry.repositories.creating import create_repository
 from moorage.registry.repositories.rows import (
     DeletedRepository,
+    find_renamed,
     get_repository,
     list_aliases,
     read_repository,
@@ -153,11 +154,16 @@ async def delete(ask: Ask[None, NoQuery]) -> DeletedRepositoryReply:
 async def check_seen(ask: Ask[Any, Any]) -> RepositoryName:
     """The name in the path, of a repository that the caller may pull from if there is one.
 
+    Who says the name that one had before is told the one it has.
+
     Raises NameInvalid (400), NameUnknown (404).
     """
     name = check_name(ask.path["name"])
     if not await ask.services.gate.may(ask.caller, name, "pull"):
         raise NameUnknown(name=name)
+    renamed = await find_renamed(ask.services.db, name)
+    if renamed is not None and await ask.services.gate.may(ask.caller, renamed, "pull"):
+        raise NameUnknown(name=name, reason=f"it is called {renamed} now")
     return name
 
 

@@ -1,13 +1,15 @@
 """`moorage delete` and `moorage trash`: what goes, what it frees, and how it comes back."""
 
+import difflib
 from typing import Annotated
 
 import typer
 
-from moorage.cli.manage.client import Fact, Unreachable
+from moorage.cli.manage.client import Fact, Refused, Unreachable
 from moorage.cli.manage.digests import find_digest
 from moorage.cli.manage.session import Session, managing
 from moorage.cli.manage.showing import shown, shown_bytes
+from moorage.errors import NameUnknown
 
 app = typer.Typer(help="What was deleted, until its time is over.", no_args_is_help=True)
 
@@ -110,6 +112,8 @@ def list_all(
     """List what was deleted and can be restored: manifests, and whole repositories."""
     found = list(session.client.items("trash", repository=repository))
     repositories = [] if repository else list(session.client.items("deleted-repositories"))
+    if repository and not found:
+        _check_known(session, repository)
     if session.show.as_json:
         session.show.json({"deletions": found, "repositories": repositories})
         return
@@ -129,6 +133,22 @@ def list_all(
         rows = [{**each, "size": shown_bytes(each["frees"]["later_bytes"])} for each in repositories]
         session.show.table(rows, columns, "")
         typer.echo("To bring one back: moorage trash restore-repository ID")
+
+
+def _check_known(session: Session, repository: str) -> None:
+    """Raises Refused, Unreachable where no repository has or had this name."""
+    try:
+        session.client.get("repositories", *repository.split("/"))
+    except Refused as refusal:
+        deleted = session.client.items("deleted-repositories")
+        if refusal.code != NameUnknown.code or any(each["name"] == repository for each in deleted):
+            return
+        if isinstance(refusal.detail, dict) and "reason" in refusal.detail:
+            raise
+        names = [str(each["name"]) for each in session.client.items("repositories")]
+        close = difflib.get_close_matches(repository, names, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise Unreachable(f"there is no repository {repository}{hint}") from refusal
 
 
 @app.command()

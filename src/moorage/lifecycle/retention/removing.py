@@ -18,7 +18,7 @@ from moorage.registry.repositories.rows import find_repository
 from moorage.registry.tags import immutability_rows
 from moorage.registry.tags import rows as tag_rows
 from moorage.registry.tags.immutability_rows import ImmutabilityRule
-from moorage.registry.trash.deleting import put_in_trash
+from moorage.registry.trash.deleting import name_some, put_in_trash
 
 
 class PlanVoid(Exception):
@@ -136,7 +136,7 @@ class Batch:
         deleted = put_in_trash(
             tx, self.repository_id, work.manifest, "retention", actor, now_ms() + self.grace_ms
         )
-        self._record(tx, actor, " ".join(["manifest", deleted.digests[0], *deleted.tags]))
+        self._record(tx, actor, " ".join(["manifest", deleted.digests[0], *name_some(deleted.tags)]))
         self.removed.tags += len(deleted.tags)
         self.removed.manifests += len(deleted.digests)
         self.removed.frees_bytes += deleted.frees_bytes

@@ -26,6 +26,9 @@ log = structlog.get_logger()
 
 _AT_ONCE = 100
 
+_NAMED = 20
+"""So many tags stand in a line of the log or the audit; there may be tens of thousands."""
+
 _SIGNATURE_ENDINGS = ("", ".sig", ".att", ".sbom")
 """After `sha256-<hex>`, a client's list of referrers or what cosign wrote: their tags say whose they are."""
 
@@ -69,7 +72,13 @@ async def delete_manifest(
         if parent is not None and not may_break:
             raise ContentNeeded(digest=digest, needed_by=parent)
         deleted = put_in_trash(tx, repository_id, held.row_id, "asked", deleted_by, now_ms() + grace_ms)
-        record(tx, deleted_by, "delete", repository, detail=" ".join(["manifest", digest, *deleted.tags]))
+        record(
+            tx,
+            deleted_by,
+            "delete",
+            repository,
+            detail=" ".join(["manifest", digest, *name_some(deleted.tags)]),
+        )
         return deleted
 
     deleted = await db.write(work)
@@ -77,12 +86,18 @@ async def delete_manifest(
         "manifest_deleted",
         repository=repository,
         digest=digest,
-        tags=deleted.tags,
+        tags=name_some(deleted.tags),
         along=len(deleted.digests) - 1,
         deletion=deleted.deletion,
         deleted_by=str(deleted_by),
     )
     return deleted
+
+
+def name_some(tags: Sequence[Tag]) -> list[str]:
+    """The first tags, and how many there are where these are not all."""
+    more = [f"and {len(tags) - _NAMED} more, {len(tags)} in all"] if len(tags) > _NAMED else []
+    return [*tags[:_NAMED], *more]
 
 
 def put_in_trash(
