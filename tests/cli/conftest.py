@@ -13,7 +13,8 @@ from tests.servers import ServerProcess
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A registry that `alice` administers; the robot `bot.admin` does too."""
     folder = tmp_path_factory.mktemp("registry") / "data"
-    with ServerProcess(folder, "--workers", "1") as running:
+    # what a test deletes is collected when it says so
+    with ServerProcess(folder, "--workers", "1", env={"MOORAGE_JOBS_GARBAGE": "every 6h"}) as running:
         local = ("--data", folder)
         moorage("admin", "claim", "alice", "--password-stdin", *local, stdin=PASSWORD).check()
         moorage("user", "add", "bot.admin", "--robot", "--role", "admin", *local).check()
