@@ -88,5 +88,11 @@ def test_what_is_mirrored_from_where_is_told_to_nobody_else(town: People, who: s
 
     replies = [town.ask("GET", f"/v2/{each}", fields) for each in asked]
 
+    # pushes of what is mirrored are refused to all, but why is told only to those who may pull it
+    pushes = ("hub.test/secret/app/blobs/uploads/", "library/app/blobs/uploads/?ns=hub.test")
+    refused = [town.ask("POST", f"/v2/{each}", fields) for each in pushes]
+
     assert [reply.status for reply in replies] == [status] * 2
+    assert not any(b"mirrors hub.test" in reply.body for reply in refused)
+    assert 405 not in {reply.status for reply in refused}
     assert not any(b"upstream called" in reply.body or b"is not among" in reply.body for reply in replies)

@@ -1,6 +1,7 @@
 """Manifests of upstreams: asked for once, asked about when they are old, served when the line is down."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -260,7 +261,8 @@ async def test_who_asks_for_what_is_of_no_use_cuts_no_one_off(mirrors: Mirrors, 
 async def test_list_that_does_not_come_holds_no_one_and_opens_no_line(
     mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moorage.mirrors.mirrors.FETCH_S", 0.1)
+    for module in ("mirrors", "looking"):
+        monkeypatch.setattr(f"moorage.mirrors.{module}.FETCH_S", 0.1)
     digest = hub.push_image("library/nginx", "1", b"layer")
     await pull(mirrors, db)
     hub.list_gate = asyncio.Event()
@@ -271,6 +273,22 @@ async def test_list_that_does_not_come_holds_no_one_and_opens_no_line(
         assert await mirrors.bring_referrers(HUB, NGINX, digest) is not None
 
     assert mirrors._lines.is_usable(HUB)
+
+
+async def test_that_there_is_no_such_repository_is_not_believed_longer_for_being_asked(
+    mirrors: Mirrors, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.mirrors.absent.ABSENT_S", 0.2)
+    with pytest.raises(UpstreamUnreachable):
+        await mirrors.looks.list_tags(HUB, NGINX, "", 10)
+    hub.push_image("library/nginx", "1", b"layer")
+    found: list[str] = []
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        with suppress(UpstreamUnreachable):
+            found = await mirrors.looks.list_tags(HUB, NGINX, "", 10)
+
+    assert found == ["1"]
 
 
 async def test_lists_take_only_some_of_the_connections(mirrors: Mirrors, hub: Elsewhere) -> None:

@@ -34,6 +34,7 @@ from moorage.errors import (
     NameUnknown,
     RegistryError,
     RouteUnknown,
+    Unsupported,
     UploadUnknown,
 )
 from moorage.mirrors.upstreams import Upstream
@@ -170,7 +171,7 @@ class Dispatcher:
         """See `place`; what is mirrored from where is told to none but those who may pull by the name."""
         try:
             return await place(self._services, request, name, route)
-        except NameUnknown:
+        except (NameUnknown, Unsupported):
             await self._services.gate.admit(request, endpoint.needs, name, reference)
             raise
 

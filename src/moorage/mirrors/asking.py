@@ -138,8 +138,4 @@ class Failed(UpstreamFailure):
 
 
 class Unfit(Failed):
-    """It answered well, but with what is of no use here: that is not the line's fault."""
-
-
-class Contradicted(Unfit):
-    """It says of something else than what points at it."""
+    """It answered well, but with what is of no use here, or not as what points at it says: no fault of it."""

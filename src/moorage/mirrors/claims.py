@@ -53,9 +53,12 @@ class Claims:
 
     def _lock(self, place: int) -> bool:
         """Whether no other process has it."""
-        try:
-            if self._file is None:
+        if self._file is None:
+            try:
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError:
+                return True
+        try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
         except OSError as error:
             # where nothing can be locked each process asks

@@ -132,17 +132,17 @@ class Manifests:
         until = now + _CLAIM_MS
         fresh_after = now - upstream.freshness_ms
         try:
-            is_claimed: bool | None = await self._db.write(
+            is_claimed = await self._db.write(
                 lambda tx: rows.claim_tag(tx, repository, tag, fresh_after, until)
             )
+            if not is_claimed:
+                # someone asks just now, or has just asked
+                return None
         except CANNOT_KEEP:
             # each process asks for itself, then
-            is_claimed = None
+            is_claimed = False
         except RegistryError:
             return age_ms
-        if is_claimed is False:
-            # someone asks just now, or has just asked
-            return None
         try:
             unkept = await asyncio.shield(
                 self._flights.once(
@@ -158,15 +158,17 @@ class Manifests:
                 age_s=age_ms // 1000,
                 reason=str(failure)[:300],
             )
-            if is_claimed:
-                await self._end_claim(repository, tag)
+            await self._end_claim(repository, tag, is_claimed=is_claimed)
             return age_ms
         if unkept is not None:
+            await self._end_claim(repository, tag, is_claimed=is_claimed)
             return unkept
         self._note_fresh(repository, tag, now + upstream.freshness_ms)
         return None
 
-    async def _end_claim(self, repository: RepositoryName, tag: Tag) -> None:
+    async def _end_claim(self, repository: RepositoryName, tag: Tag, *, is_claimed: bool) -> None:
+        if not is_claimed:
+            return
         try:
             await self._db.write(lambda tx: rows.end_claim(tx, repository, tag))
         except RegistryError as refusal:
@@ -232,8 +234,7 @@ class Manifests:
     ) -> Unkept | None:
         """The same; None when it is kept. `client`: for whom, where someone asks.
 
-        Raises ManifestUnknown (404), TooManyMisses (429), UpstreamFailed (502), UpstreamUnreachable (504),
-        TagImmutable (409).
+        Raises ManifestUnknown (404), TooManyMisses (429), UpstreamFailed (502), UpstreamUnreachable (504).
         """
         reason = self._absent.find((repository, reference))
         if reason is not None:

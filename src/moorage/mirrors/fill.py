@@ -217,8 +217,9 @@ async def read(
     """A part of a blob as it comes. Closes the file. Raises as `Reading.pieces` does."""
     reading = Reading(store, threads, fill, file, part.first, go_on)
     try:
-        async for piece in reading.pieces(part.last):
-            yield piece
+        async with aclosing(reading.pieces(part.last)) as pieces:
+            async for piece in pieces:
+                yield piece
     finally:
         reading.close()
 

@@ -9,6 +9,7 @@ says and is kept. Whoever sees the file held by no one and unfinished goes on fr
 import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
+from contextlib import aclosing
 from functools import partial
 from typing import Final
 
@@ -145,15 +146,13 @@ class Fills:
         except UpstreamFailure as failure:
             raise self._refusal(fill, failure) from failure
 
-    def _refusal(self, fill: Fill, failure: Exception | None) -> RegistryError:
+    def _refusal(self, fill: Fill, failure: UpstreamFailure | RegistryError) -> RegistryError:
         match failure:
             case NotThere() | NotAllowed():
                 return BlobUnknown(digest=fill.digest, reason=f"{fill.upstream.name}: {failure}")
             case UpstreamFailure():
                 return refusal_of(fill.upstream, failure, self._lines.describe(fill.upstream))
-            case RegistryError():
-                return failure
-        return BlobUnknown(digest=fill.digest)
+        return failure
 
     async def _link_kept(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob | None:
         """A blob that another mirrored repository of the upstream holds: this one has it too.
@@ -301,10 +300,12 @@ class Fills:
         """Be the one who fetches it, from `received` bytes on. Raises UploadBusy where another is."""
         self._streams.check_connected(fill.upstream)
         left = None if fill.size is None or fill.size > SHA512_INLINE_MAX_BYTES else fill.size - received
-        chunk = Chunk(self._streams.pieces(fill, received), left, is_followed=True)
         # it may have been deleted since: what makes it anew makes no local one
         ensure = partial(rows.ensure_mirrored, upstream=fill.upstream.name)
-        return await self._uploads.finish(fill.repository, fill.upload_id, chunk, fill.digest, ensure)
+        # what cannot be kept ends here, and its connection with it
+        async with aclosing(self._streams.pieces(fill, received)) as pieces:
+            chunk = Chunk(pieces, left, is_followed=True)
+            return await self._uploads.finish(fill.repository, fill.upload_id, chunk, fill.digest, ensure)
 
     def open(self, fill: Fill) -> BlobFile | None:
         """The file of a blob that comes, for `read`; None when it has ended meanwhile."""
@@ -315,8 +316,10 @@ class Fills:
 
         Raises the failure that ends it.
         """
+        coming = read(self._store, self._threads, fill, file, part, self.passing.go_on)
         try:
-            async for piece in read(self._store, self._threads, fill, file, part, self.passing.go_on):
-                yield piece
+            async with aclosing(coming) as pieces:
+                async for piece in pieces:
+                    yield piece
         except UpstreamFailure as failure:
             raise self._refusal(fill, failure) from failure

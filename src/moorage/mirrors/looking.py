@@ -109,11 +109,11 @@ class Looks:
         Raises TooManyMisses (429), UpstreamFailed (502), UpstreamUnreachable (504), the latter too where it
         has no such repository.
         """
+        reason = self._absent.find((repository, _TAGS))
+        if reason is not None:
+            raise refusal_of(upstream, NotThere(reason), self._lines.describe(upstream))
+        self._misses.check(client, upstream.name)
         try:
-            reason = self._absent.find((repository, _TAGS))
-            if reason is not None:
-                raise NotThere(reason)
-            self._misses.check(client, upstream.name)
             with self._misses.asking(client):
                 return await self._list_tags(upstream, repository, last, limit)
         except UpstreamFailure as failure:

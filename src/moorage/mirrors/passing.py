@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +22,7 @@ from moorage.mirrors.saving import Savings
 from moorage.mirrors.streaming import BEGIN_S, Streams
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import algorithm_of
-from moorage.registry.blobs.store import BlobFile
+from moorage.registry.blobs.store import BlobDamaged, BlobFile
 from moorage.registry.uploads.hashing import READ_BYTES, Hashes
 from moorage.threads import in_thread
 
@@ -85,11 +85,12 @@ class Passing:
     ) -> AsyncGenerator[bytes, None]:
         """See `fill.GoOn`. Raises UpstreamFailure; and `refusal` where too much passes already."""
         passed = Fill(fill.upstream, fill.repository, fill.digest, fill.size, is_kept=False)
-        self.note(fill.upstream, refusal)
         async with aclosing(self._pieces(passed, given, last, refusal)) as pieces:
             async for piece in pieces:
                 if piece:
                     yield piece
+                else:
+                    self.note(fill.upstream, refusal)
 
     async def hold(self, payload: bytes, refusal: RegistryError) -> AsyncGenerator[bytes, None]:
         """What is in memory, sent to a client that may be slow: one of what passes. Close it in the end.
@@ -156,13 +157,16 @@ class Passing:
         if given is None:
             return hashes, 0
         at = 0
-        while at < given.offset:
-            length = min(READ_BYTES, given.offset - at)
-            read = await in_thread(self._threads, _hash_part, given.file, at, length, hashes)
-            at += read
-            if read < length:
-                break
-        given.file.close()
+        try:
+            # the file may have been cut where it stood, for want of room
+            with suppress(BlobDamaged):
+                while at < given.offset:
+                    length = min(READ_BYTES, given.offset - at)
+                    await in_thread(self._threads, _hash_part, given.file, at, length, hashes)
+                    at += length
+        finally:
+            # it takes up room
+            given.file.close()
         if given.is_begun and at < given.offset:
             raise Failed(f"what came of {fill.digest} is here no more")
         return hashes, at
@@ -181,7 +185,5 @@ class Passing:
             self._slots.release()
 
 
-def _hash_part(file: BlobFile, offset: int, length: int, hashes: Hashes) -> int:
-    piece = file.read(offset, length)
-    hashes.update(piece)
-    return len(piece)
+def _hash_part(file: BlobFile, offset: int, length: int, hashes: Hashes) -> None:
+    hashes.update(file.read(offset, length))

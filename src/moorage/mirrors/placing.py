@@ -80,7 +80,7 @@ class Upstreams:
         """Whether someone has said that it is not to be asked."""
         return upstream.name in self._disconnected
 
-    def names(self, name: RepositoryName) -> bool:
+    def is_prefixed(self, name: RepositoryName) -> bool:
         """Whether a name says of which upstream it is, by its first part."""
         first, slash, _ = name.partition("/")
         return bool(slash) and first in self._by_name

@@ -8,11 +8,11 @@ from typing import Final
 
 from moorage.mirrors.asking import (
     Busy,
-    Contradicted,
     Failed,
     NotAllowed,
     NotThere,
     Registry,
+    Unfit,
     Unreachable,
     UpstreamFailure,
 )
@@ -36,10 +36,6 @@ PACE_BYTES: Final = 64 * 1024
 
 _AT_ONCE: Final = 128
 """Blobs that come at once; the other half of the connections is for questions, or a line would seem cut."""
-
-
-class _Slow(Failed):
-    """It sends next to nothing: that it sends something is no reason to go on asking it."""
 
 
 class Streams:
@@ -86,8 +82,7 @@ class Streams:
                                 offset += len(piece)
                                 yield piece
                     except UpstreamFailure as error:
-                        if not isinstance(error, Contradicted):
-                            await self._lines.failed(fill.upstream, address, error)
+                        await self._lines.failed(fill.upstream, address, error)
                         if isinstance(error, Busy):
                             busy.add(address)
                         # the upstream's own word counts most, and what an alternative lacks it may have
@@ -96,7 +91,8 @@ class Streams:
                         failure = failure or (error if is_word else None)
                         continue
                     return
-                if offset > before and not isinstance(failure, _Slow):
+                # that it sends next to nothing is no reason to go on asking it
+                if offset - before >= PACE_BYTES:
                     waits = iter(_WAITS_S)
                 # who was given a part waits for the rest; who was given nothing is told at once
                 wait_s = next(waits, None) if offset > began_at or fill.available else None
@@ -144,7 +140,7 @@ class Streams:
 async def _paced(pieces: AsyncIterator[bytes], digest: Digest) -> AsyncGenerator[bytes, None]:
     """The pieces, as long as they come at some pace; what the reader does with them is not counted.
 
-    Raises _Slow.
+    Raises Failed.
     """
     waited_s, came_bytes = 0.0, 0
     began_s = time.monotonic()
@@ -153,7 +149,7 @@ async def _paced(pieces: AsyncIterator[bytes], digest: Digest) -> AsyncGenerator
         came_bytes += len(piece)
         if waited_s >= PACE_S:
             if came_bytes < PACE_BYTES:
-                raise _Slow(f"it sent {came_bytes} bytes of {digest} in {waited_s:.0f} s")
+                raise Failed(f"it sent {came_bytes} bytes of {digest} in {waited_s:.0f} s")
             waited_s, came_bytes = 0.0, 0
         yield piece
         began_s = time.monotonic()
@@ -162,13 +158,13 @@ async def _paced(pieces: AsyncIterator[bytes], digest: Digest) -> AsyncGenerator
 def _size_of(fill: Fill, said: int | None) -> int:
     """How many bytes a blob has, as far as is known, when an upstream has said it, or not.
 
-    Raises Failed, Contradicted.
+    Raises Failed, Unfit.
     """
     if said is None:
         if fill.size is None:
             raise Failed(f"it does not say how large {fill.digest} is")
         return fill.size
     if fill.available and fill.size not in {None, said}:
-        raise Contradicted(f"it says that {fill.digest} has {said} bytes, not {fill.size}")
+        raise Unfit(f"it says that {fill.digest} has {said} bytes, not {fill.size}")
     # what a manifest says of a size anyone may have written
     return said

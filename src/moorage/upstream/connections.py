@@ -18,7 +18,7 @@ import aiohttp
 from yarl import URL
 
 from moorage.connecting import Addresses, AddressRefused, in_words
-from moorage.mirrors.asking import Failed, Unreachable, UpstreamFailure
+from moorage.mirrors.asking import Failed, Unfit, Unreachable, UpstreamFailure
 from moorage.upstream.failures import BODY_MAX_BYTES, Cut, failure_of
 from moorage.upstream.places import Place
 from moorage.upstream.resolving import Names
@@ -86,7 +86,8 @@ class Reply:
     async def read(self, max_bytes: int) -> bytes:
         """The whole of a small body.
 
-        Raises Failed, also for one that is larger, compressed, or not here within BODY_WITHIN_S.
+        Raises Unfit for one that is larger; Failed, also for one that is compressed, or not here within
+        BODY_WITHIN_S.
         """
         self.check_plain()
         body = bytearray()
@@ -95,7 +96,7 @@ class Reply:
                 async for piece in self.pieces():
                     body += piece
                     if len(body) > max_bytes:
-                        raise Failed(f"{self.place.name} sent more than {max_bytes} bytes")
+                        raise Unfit(f"{self.place.name} sent more than {max_bytes} bytes")
         except TimeoutError as error:
             raise Failed(f"{self.place.name} did not send its answer within {BODY_WITHIN_S:g} s") from error
         finally:

@@ -21,6 +21,7 @@ from moorage.errors import (
     ManifestUnknown,
     NameUnknown,
     RegistryError,
+    TooManyMisses,
     UpstreamFailed,
     UpstreamUnreachable,
 )
@@ -53,7 +54,7 @@ async def place(
         return name, None
     host = _host(services, request)
     if request.method in {"GET", "HEAD"} and route in _PULLED:
-        if request.method == "HEAD" and route == "blob" and host is None and not upstreams.names(name):
+        if request.method == "HEAD" and route == "blob" and host is None and not upstreams.is_prefixed(name):
             # who is about to push asks so, and a push by a bare name comes to this registry: what the root
             # upstream has of that name would be left out of it
             return name, None
@@ -114,8 +115,7 @@ def manifest(answer: Answer) -> Answer:
 async def _pass_manifest(services: Services, request: Request, upstream: Upstream, unkept: Unkept) -> Reply:
     """A manifest that could not be kept, from memory."""
     fetched, savings = unkept.fetched, services.mirrors.savings
-    services.mirrors.fills.passing.note(upstream, unkept.refusal)
-    savings.count(upstream.name, "misses", 1)
+    passing = services.mirrors.fills.passing
     headers = manifests.headers_for(fetched.media_type, fetched.digest)
     if_none_match = request.header(b"if-none-match")
     if if_none_match is not None and matches(if_none_match, fetched.digest):
@@ -124,9 +124,11 @@ async def _pass_manifest(services: Services, request: Request, upstream: Upstrea
     headers.append((b"content-length", b"%d" % size))
     reply = Reply(200, headers, fetched.payload)
     if request.method != "HEAD":
-        savings.count(upstream.name, "served_bytes", size)
         if size > PIECE_BYTES:
-            reply.pieces = await services.mirrors.fills.passing.hold(fetched.payload, unkept.refusal)
+            reply.pieces = await passing.hold(fetched.payload, unkept.refusal)
+        savings.count(upstream.name, "served_bytes", size)
+    passing.note(upstream, unkept.refusal)
+    savings.count(upstream.name, "misses", 1)
     return _named(reply, upstream, services, None)
 
 
@@ -249,6 +251,14 @@ def tags(answer: Answer) -> Answer:
             found = await looks.list_tags(upstream, name, page.last, limit + 1, client) if limit else []
         except (UpstreamFailed, UpstreamUnreachable):
             reply = await answer(services, request, name, reference)
+            reply.headers.append(_STALE)
+            return _named(reply, upstream, services, None)
+        except TooManyMisses as refusal:
+            try:
+                reply = await answer(services, request, name, reference)
+            except NameUnknown:
+                raise refusal from None
+            # what is here is served as ever
             reply.headers.append(_STALE)
             return _named(reply, upstream, services, None)
         return _named(lists.page_of_tags(name, page, found), upstream, services, None)
