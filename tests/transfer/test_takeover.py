@@ -427,7 +427,7 @@ def test_pipes_among_the_files_are_not_waited_for(tree: Tree, data: Path, regist
 
     assert pull(registry, "good")[0] == 200
     assert [pull(registry, tag)[0] for tag in ("manifest", "layer", "tag")] == [404] * 3
-    assert "tag tag: its link is no file" in told(report)
+    assert "tag tag: its link cannot be read: it is no file" in told(report)
     assert f"manifest {manifest}: cannot be read: it is no file" in told(report)
     assert any(image in each and layer in each for each in told(report))
 

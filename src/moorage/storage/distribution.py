@@ -16,7 +16,6 @@ Source: distribution 2.8.2, registry/storage/paths.go.
 
 import errno
 import os
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,8 +164,7 @@ def _list(folder: str, repository: str, what: str, problems: list[Problem]) -> l
 def _read_link(path: str, repository: str, what: str, problems: list[Problem]) -> tuple[Digest, int] | None:
     """The digest in a link, and when it was written in milliseconds; None for a deleted or broken one."""
     try:
-        # a pipe that nobody writes to is not waited for
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = open_plain(path, os.O_RDONLY | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -174,9 +172,6 @@ def _read_link(path: str, repository: str, what: str, problems: list[Problem]) -
         problems.append(Problem(repository, what, f"its link cannot be read: {reason}"))
         return None
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            problems.append(Problem(repository, what, "its link is no file"))
-            return None
         content = os.read(fd, _LINK_MAX_BYTES)
         at = min(os.fstat(fd).st_mtime_ns, time.time_ns()) // 1_000_000
     except OSError as error:
