@@ -259,6 +259,19 @@ async def test_client_is_its_address_or_the_network_of_it(caller: Caller, client
 
 
 async def test_client_who_has_signed_in_is_the_account_wherever_it_is() -> None:
-    account = Account(1, "alice", "person", "member", False, "", 0, "", True, None, None, None)  # noqa: FBT003
+    account = Account(
+        id=1,
+        name="alice",
+        kind="person",
+        role="member",
+        is_disabled=False,
+        description="",
+        created_at=0,
+        created_by="",
+        has_password=True,
+        password_set_at=None,
+        issuer=None,
+        subject=None,
+    )
     for address in ("192.0.2.7", "2001:db8::1"):
         assert client_of(Caller("basic", address, account), "127.0.0.1") == ALICE

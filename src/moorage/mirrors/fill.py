@@ -13,6 +13,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from moorage.errors import RegistryError
 from moorage.mirrors.asking import Failed, UpstreamFailure
 from moorage.mirrors.refusing import CANNOT_KEEP
@@ -26,6 +28,8 @@ from moorage.threads import in_thread
 
 _PIECE_BYTES: Final = 1024 * 1024
 _NAMESPACE: Final = uuid.UUID("6d6f6f72-6167-6500-0000-6d6972726f72")
+
+log = structlog.get_logger()
 
 
 class Fill:
@@ -95,6 +99,17 @@ class Fill:
         """Wait until there is more, or an end."""
         if not self.has_ended:
             await self._changed.wait()
+
+
+def say_failed(fill: Fill, failure: Exception) -> None:
+    """Log why a blob did not come."""
+    log.warning(
+        "mirror_blob_failed",
+        upstream=fill.upstream.name,
+        repository=fill.repository,
+        digest=fill.digest,
+        reason=str(failure)[:300],
+    )
 
 
 @dataclass(frozen=True, slots=True)

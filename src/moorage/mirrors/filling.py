@@ -26,7 +26,7 @@ from moorage.errors import (
 )
 from moorage.mirrors import rows
 from moorage.mirrors.asking import Failed, NotAllowed, NotThere, Registry, Unreachable, UpstreamFailure
-from moorage.mirrors.fill import Fill, read
+from moorage.mirrors.fill import Fill, read, say_failed
 from moorage.mirrors.lines import Lines
 from moorage.mirrors.looking import Looks
 from moorage.mirrors.passing import Passed, Passing
@@ -212,13 +212,7 @@ class Fills:
             fill.end(None, failure)
             # what cannot be kept passes through, and that is said once, not of each blob
             if not isinstance(failure, CANNOT_KEEP):
-                log.warning(
-                    "mirror_blob_failed",
-                    upstream=fill.upstream.name,
-                    repository=fill.repository,
-                    digest=fill.digest,
-                    reason=str(failure)[:300],
-                )
+                say_failed(fill, failure)
         except asyncio.CancelledError:
             fill.end(None, Failed("the registry is stopping"))
             raise

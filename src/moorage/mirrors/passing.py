@@ -17,7 +17,7 @@ import structlog
 
 from moorage.errors import RegistryError
 from moorage.mirrors.asking import Failed, Unreachable, UpstreamFailure
-from moorage.mirrors.fill import Fill, Given
+from moorage.mirrors.fill import Fill, Given, say_failed
 from moorage.mirrors.saving import Savings
 from moorage.mirrors.streaming import BEGIN_S, Streams
 from moorage.mirrors.upstreams import Upstream
@@ -139,13 +139,7 @@ class Passing:
                     yield b""
                 yield held
         except UpstreamFailure as failure:
-            log.warning(
-                "mirror_blob_failed",
-                upstream=fill.upstream.name,
-                repository=fill.repository,
-                digest=fill.digest,
-                reason=str(failure)[:300],
-            )
+            say_failed(fill, failure)
             raise
 
     async def _hash_given(self, fill: Fill, given: Given | None) -> tuple[Hashes, int]:

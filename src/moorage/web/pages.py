@@ -1,14 +1,11 @@
 """How a page is rendered: everything in it escaped, nothing in it run, nowhere kept, in no one's frame."""
 
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from moorage.api.exchange import NOSNIFF, Header, Reply, Request
 from moorage.api.v2.services import Services
 from moorage.oci.names import RepositoryName
-
-if TYPE_CHECKING:
-    import jinja2
+from moorage.web.templating import templates
 
 _POLICY: Final = (
     b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -25,23 +22,9 @@ pre { background: #eef2f6; padding: .8rem 1rem; overflow-x: auto } .refused { co
 """
 
 
-@cache
-def _templates() -> "jinja2.Environment":
-    # no push or pull needs it: it is loaded for the first page
-    import jinja2  # noqa: PLC0415
-
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("moorage.web"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def render(template: str, status: int = 200, headers: tuple[Header, ...] = (), **values: Any) -> Reply:
     """A page from a template of this package."""
-    body = _templates().get_template(template).render(values).encode()
+    body = templates().get_template(template).render(values).encode()
     return Reply(
         status,
         [

@@ -11,12 +11,9 @@ import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import jinja2
+from moorage.web.templating import templates
 
 PAGE = b"/trust"
 ROOT = b"/trust/ca.der"
@@ -28,20 +25,6 @@ _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-
 _POLICY = b"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 Header = tuple[bytes, bytes]
-
-
-@cache
-def _templates() -> "jinja2.Environment":
-    # the command line reads this module too: only a page waits for it
-    import jinja2  # noqa: PLC0415
-
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("moorage.web"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def is_address(text: str) -> bool:
@@ -202,7 +185,7 @@ class TrustPages:
         trust = None if self._find_root is None else Trust(address, fingerprint(self._find_root()))
         is_page = "text/html" in accept
         text = (
-            _templates()
+            templates()
             .get_template("trust.html" if is_page else "trust.txt")
             .render(address=address, trust=trust)
         )
