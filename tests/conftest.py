@@ -1,8 +1,10 @@
-"""What every suite shares: a failing test shows what the server it used has printed."""
+"""What every suite shares: a failing test shows what its server printed, and a log is one test's only."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
+import structlog
 
 from tests.servers import ServerProcess
 
@@ -15,3 +17,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             if isinstance(server, ServerProcess):
                 report.sections.append(("moorage's standard error", server.log_tail()))
     return report
+
+
+@pytest.fixture(autouse=True)
+def log_of_one_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what a command run in this process sets up: loggers that are cached keep it for good."""
+    configure = structlog.configure
+
+    def configure_for_now(**given: Any) -> None:
+        configure(**{**given, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_for_now)
+    yield
+    structlog.reset_defaults()

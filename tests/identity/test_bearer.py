@@ -188,7 +188,9 @@ TIMES = [
 
 
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
-@pytest.mark.parametrize("value", TIMES, ids=[str(each)[:12] for each in TIMES])
+@pytest.mark.parametrize(
+    "value", TIMES, ids=[f"{type(each).__name__}-{place}" for place, each in enumerate(TIMES)]
+)
 def test_b78_what_is_no_time_is_refused(name: str, value: Any) -> None:
     check_refused(sign(**{name: value}))
 

@@ -76,13 +76,11 @@ def careless() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows at a time, so that there are points in the midst of everything; and no log of it all."""
     monkeypatch.setattr(collecting, "BATCH", 2)
     monkeypatch.setattr(collecting, "_PURGE_BATCH", 1)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

@@ -189,7 +189,6 @@ async def test_name_is_taken_once(managed: ManagedUpstreams, name: str) -> None:
         (said(URL, pins=("a b",)), "pins"),
         (said(URL, pins=("library/redis:>=7 <<8",)), "pins"),
     ],
-    ids=str,
 )
 async def test_what_the_settings_refuse_is_refused(
     managed: ManagedUpstreams, changes: Changes, wrong: str
@@ -234,7 +233,6 @@ async def test_what_is_not_said_stays(managed: ManagedUpstreams) -> None:
         said(username="you"),
         said(authority="-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"),
     ],
-    ids=str,
 )
 async def test_stored_secret_never_goes_anywhere_else(
     managed: ManagedUpstreams, pings: Pings, changes: Changes
