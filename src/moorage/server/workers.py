@@ -156,9 +156,10 @@ class Workers:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         # Ctrl-C reaches the whole group; the parent passes it on as SIGTERM
         loop.add_signal_handler(signal.SIGINT, lambda: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
         async def until_stopped() -> None:
+            # a loop hears signals from its first round on; what came before has waited until now
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             serving = asyncio.ensure_future(self._work_of(index))
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
