@@ -25,9 +25,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-START_SECONDS = 30.0
+from tests.starting import Child, start
+
+START_SECONDS = 60.0
 STOP_SECONDS = 35.0
 """A drain may take 30 s."""
+
+MOORAGE = [sys.executable, "-m", "moorage"]
 
 
 def find_free_port() -> int:
@@ -75,12 +79,12 @@ class ServerProcess:
         self._is_tls = is_tls
         self.log_path = data_dir.with_name(f"{data_dir.name}.stderr")
         self._command = [
-            *(sys.executable, "-m", "moorage", "serve"),
+            *(*MOORAGE, "serve"),
             *("--listen", self.address, "--data", str(data_dir), *args),
         ]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MOORAGE_")}
         self._env = {**inherited, **({"MOORAGE_TLS_MODE": "always"} if is_tls else {}), **(env or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Child | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -106,20 +110,27 @@ class ServerProcess:
             raise ServerError(f"another server answers on {self.address}")
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self._process = self._start_logging_to(log.fileno())
         deadline = time.monotonic() + START_SECONDS
         while not self.is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise ServerError(f"the server did not become ready; it printed:\n{self.log_tail()}")
             time.sleep(0.02)
+
+    def _start_logging_to(self, log: int) -> subprocess.Popen[bytes] | Child:
+        if self._command[: len(MOORAGE)] == MOORAGE:
+            return start(
+                self._command[len(MOORAGE) :], env=self._env, stdout=log, stderr=log, start_new_session=True
+            )
+        return subprocess.Popen(
+            self._command,
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
     def is_ready(self) -> bool:
         """Tell whether GET /readyz answers 200 now."""

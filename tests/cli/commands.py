@@ -2,14 +2,18 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Self
+from tempfile import TemporaryFile
+from typing import IO, Any, Self
+
+from tests.starting import start
 
 PASSWORD = "correct horse battery staple"
 COMMAND = (sys.executable, "-m", "moorage")
+SECONDS = 120
 
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -41,13 +45,26 @@ class Ran:
 
 
 def moorage(*arguments: object, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
-    ran = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        input=stdin,
-        env=environment(env),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return Ran(ran.returncode, ran.stdout, ran.stderr)
+    """Run it to its end, within a minute or so; `stdin` is all that there is to read."""
+    with ExitStack() as stack:
+        given, out, err = (stack.enter_context(TemporaryFile("w+", encoding="utf-8")) for _ in range(3))
+        given.write(stdin)
+        given.seek(0)
+        child = start(
+            [*map(str, arguments)],
+            env=environment(env),
+            stdin=given.fileno(),
+            stdout=out.fileno(),
+            stderr=err.fileno(),
+        )
+        try:
+            code = child.wait(timeout=SECONDS)
+        finally:
+            child.kill()
+            child.wait()
+        return Ran(code, *(_read(each) for each in (out, err)))
+
+
+def _read(written: IO[str]) -> str:
+    written.seek(0)
+    return written.read()
