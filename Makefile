@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-$(shell cksum < requirements.lock | cut -d' ' -f1)
 DEV_STAMP := $(VENV)/.dev-$(shell cksum < requirements-dev.lock | cut -d' ' -f1)
 MOORAGE_SERVE ?=
+# files of tests at once: many of them wait, and some want a moment's quiet
+AT_ONCE := --numprocesses $(shell expr $$(nproc) + 1) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench conformance crash lock clean
@@ -31,7 +33,7 @@ run: $(RUN_STAMP) ## serve on 127.0.0.1:5000 with data in ./data
 test: $(DEV_STAMP) ## everything this machine can test
 	@# hundreds of servers and commands are started: each would compile all of it again where nothing may be cached
 	@$(BIN)/python -m compileall -q src
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(or $(TESTS),$(AT_ONCE))
 
 check: $(DEV_STAMP) ## format, lint, types, import direction
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ The keys are made here and handed to it, so a test can also sign what the provid
 """
 
 import base64
+import fcntl
 import http.cookiejar
 import json
 import os
@@ -39,11 +40,19 @@ def install() -> None:
     require("node")
     npm = require("npm")
     lock = (HERE / "package-lock.json").read_bytes()
+    INSTALLED.parent.mkdir(exist_ok=True)
+    with INSTALLED.with_suffix(".lock").open("w") as turn:
+        # another lane of the tests may be at it
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        _install(npm, lock)
+
+
+def _install(npm: str, lock: bytes) -> None:
     stamp = INSTALLED / "installed.json"
     if stamp.exists() and stamp.read_bytes() == lock:
         return
     shutil.rmtree(INSTALLED, ignore_errors=True)
-    INSTALLED.mkdir(parents=True)
+    INSTALLED.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, INSTALLED)
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]

@@ -145,9 +145,9 @@ def test_a_wrong_password_takes_as_long_whoever_is_named(
     took: dict[str, list[float]] = {"nobody": [], "old": [], "root": []}
     for number in range(5):
         for name, times in took.items():
-            began = time.perf_counter()
+            began = time.process_time()
             assert sign_in(registry, name, f"wrong {number}") == 401
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
 
     middle = {name: statistics.median(times) for name, times in took.items()}
     assert max(middle.values()) < 1.5 * min(middle.values()), middle
