@@ -4,9 +4,10 @@ import pytest
 
 from moorage.databases.sqlite import SqliteDatabase
 from moorage.errors import NameUnknown, Unsupported
-from moorage.mirrors import rows
+from moorage.mirrors import rows, upstream_rows
 from moorage.mirrors.mirrors import Mirrors
 from moorage.mirrors.placing import Upstreams
+from moorage.mirrors.upstreams import Address, Upstream
 from moorage.oci.names import RepositoryName
 from moorage.registry.repositories import rows as repository_rows
 from tests.mirrors.conftest import HUB, Open
@@ -110,3 +111,17 @@ async def test_push_by_a_name_of_ones_own_is_local(mirrors: Mirrors, db: SqliteD
 
     await mirrors.upstreams.check_push(RepositoryName("library/nginx"), None)
     await mirrors.upstreams.check_push(RepositoryName("docker.io/mine/app"), None)
+
+
+@pytest.mark.parametrize(("name", "host"), [("quay.io/team/app", None), ("team/app", "quay.io")])
+async def test_upstream_that_was_added_this_second_is_known(
+    mirrors: Mirrors, db: SqliteDatabase, name: str, host: str | None
+) -> None:
+    upstreams = mirrors.upstreams
+    await upstreams.look()
+    quay = Upstream("quay.io", Address("https://quay.example"))
+    await db.write(lambda tx: upstream_rows.insert_upstream(tx, quay, "root"))
+
+    await upstreams.look_for(RepositoryName(name), host)
+
+    assert await place(upstreams, name, host) == ("quay.io/team/app", "quay.io")

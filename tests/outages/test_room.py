@@ -1,5 +1,6 @@
 """A mirror whose disk is full, or read-only: clients get what the upstream has, and nothing of it stays."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.spec.client import Client
 
 MIB = 1 << 20
 SIZE = 3 * MIB
+LEASE_S = 1
 
 
 @pytest.fixture
@@ -26,11 +28,12 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture
 def mirror(disk: SmallDisk, proxy: Proxy, registry: DockerRegistry, tmp_path: Path) -> Iterator[Mirror]:
-    """Two workers on the small disk, which keep no room in reserve."""
+    """Two workers on the small disk, which keep no room in reserve; leases of blobs are short."""
     settings = write_settings(tmp_path, proxy.url)
     data = disk.mountpoint / "data"
     arguments = ("--workers", "2", "--config", str(settings))
-    with WrappedServer(disk.enter, data, *arguments, env={"MOORAGE_STORAGE_RESERVE": "0"}) as server:
+    env = {"MOORAGE_STORAGE_RESERVE": "0", "MOORAGE_DELETE_DELAY": f"{LEASE_S}s"}
+    with WrappedServer(disk.enter, data, *arguments, env=env) as server:
         yield Mirror(server, proxy, registry)
 
 
@@ -88,6 +91,22 @@ def test_tag_that_has_moved_is_pulled_as_it_is_now_from_a_full_disk(disk: SmallD
     assert mirror.get(f"manifests/{old.digest}").body == old.payload
     disk.free()
     check_kept_again(disk, mirror, new)
+
+
+def test_blob_that_is_here_is_told_of_without_room_and_without_the_upstream(
+    disk: SmallDisk, mirror: Mirror
+) -> None:
+    """Also where its lease is due, which cannot be written down."""
+    digest = push_image(mirror.upstream, "1", [SIZE]).layers[-1]
+    assert len(mirror.get(f"blobs/{digest}").body) == SIZE
+    disk.fill()
+    mirror.proxy.refuse()
+    time.sleep(LEASE_S)
+
+    head = mirror.get(f"blobs/{digest}", "HEAD")
+
+    assert (head.status, head.headers["content-length"]) == (200, str(SIZE))
+    assert len(mirror.get(f"blobs/{digest}").body) == SIZE
 
 
 def test_index_and_its_images_pass_through(disk: SmallDisk, mirror: Mirror) -> None:

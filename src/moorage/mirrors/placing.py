@@ -67,6 +67,18 @@ class Upstreams:
         self._placed.clear()
         self._version = version
 
+    async def look_for(self, name: RepositoryName, host: str | None) -> None:
+        """Learn what was changed, if it is time, or if what is meant may have been added this second."""
+        await self.look()
+        if host is not None:
+            is_known = self._find_called(host) is not None
+        else:
+            # as docker tells a registry from a namespace
+            first, slash, _ = name.partition("/")
+            is_known = not slash or "." not in first or first in self._by_name
+        if not is_known:
+            await self.look(at_once=True)
+
     @property
     def all(self) -> tuple[Upstream, ...]:
         """Every upstream, by name."""
@@ -85,6 +97,9 @@ class Upstreams:
         first, slash, _ = name.partition("/")
         return bool(slash) and first in self._by_name
 
+    def _find_called(self, host: str) -> Upstream | None:
+        return next((each for each in self._all if each.is_called(host)), None)
+
     async def place(self, name: RepositoryName, host: str | None) -> Placed:
         """What a pull by this name means. `host`: the registry that the client means, None where unsaid.
 
@@ -96,7 +111,7 @@ class Upstreams:
         if known is not None:
             return known
         if host is not None:
-            upstream = next((each for each in self._all if each.is_called(host)), None)
+            upstream = self._find_called(host)
             if upstream is None:
                 raise NameUnknown(name=name, reason=f"there is no upstream called {host[:100]} here")
             # a client may say the registry twice: in the path and beside it

@@ -49,10 +49,10 @@ async def place(
     Raises NameUnknown (404), Unsupported (405) for a push to a mirror.
     """
     upstreams = services.mirrors.upstreams
-    await upstreams.look()
+    host = _host(services, request)
+    await upstreams.look_for(name, host)
     if not upstreams.all:
         return name, None
-    host = _host(services, request)
     if request.method in {"GET", "HEAD"} and route in _PULLED:
         if request.method == "HEAD" and route == "blob" and host is None and not upstreams.is_prefixed(name):
             # who is about to push asks so, and a push by a bare name comes to this registry: what the root
@@ -222,17 +222,31 @@ def blob_head(answer: Answer) -> Answer:
         upstream = request.upstream
         if upstream is None:
             return await answer(services, request, name, reference)
+        digest, size = parse_digest(reference), None
         try:
             return _named(await answer(services, request, name, reference), upstream, services, None)
-        except (BlobUnknown, NameUnknown, *CANNOT_KEEP):
-            # the last: that it stays for a while could not be written down
-            digest = parse_digest(reference)
+        except (BlobUnknown, NameUnknown):
+            pass
+        except CANNOT_KEEP:
+            # that it stays for a while could not be written down: who pulls does not rely on that
+            size = await _size_here(services, name, digest)
+        if size is None:
             await _be_a_task()
             size = await services.mirrors.head_blob(upstream, name, digest, _client(request))
         headers = [*blobs.headers_for(digest), (b"content-length", b"%d" % size)]
         return _named(Reply(200, headers), upstream, services, None)
 
     return head
+
+
+async def _size_here(services: Services, name: RepositoryName, digest: Digest) -> int | None:
+    """The bytes of a blob that a pull would get from this disk; None where it would not."""
+    try:
+        blob, file = await services.blobs.open(name, digest)
+    except (BlobUnknown, NameUnknown):
+        return None
+    file.close()
+    return blob.size
 
 
 def tags(answer: Answer) -> Answer:
