@@ -1,12 +1,12 @@
 """A case in a process of its own, which waits for its tracer, and the check of what it left, in another.
 
-The processes are forked from one that has imported everything and has no threads, so that a point costs
-a tenth of a second rather than a start of Python.
+The processes are forked from one that has imported everything and has no threads, so that a point does not
+cost a start of Python.
 """
 
 import asyncio
+import codecs
 import ctypes
-import multiprocessing
 import os
 import threading
 import time
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from moorage import logs
@@ -27,15 +28,16 @@ from tests.crash.catalogue import CASES, fill
 from tests.crash.checking import check
 from tests.crash.content import KIB
 from tests.crash.inprocess import LocalRegistry
+from tests.crash.lanes import processes
 from tests.crash.planted import PLANTED
 from tests.crash.tracing import attached
+
+codecs.lookup("ascii")
+# or the first case that needs it would load it, and have a call more than its recording
 
 PLAY_SECONDS = 30
 _PR_SET_PTRACER = 0x59616D61
 _ANYONE = ctypes.c_ulong(-1)
-
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([__name__])
 
 
 @dataclass
@@ -64,10 +66,10 @@ def play(
 ) -> Played:
     """Run a case on a folder. `trace` says, of its threads, which one strace is to attach to, and how."""
     played = Played()
-    ours, theirs = _processes.Pipe()
+    ours, theirs = processes().Pipe()
     stderr = data.with_name(f"{data.name}.stderr")
     stderr.touch()
-    process = _processes.Process(target=_run_case, args=(case, data, theirs, stderr, planted, attempts))
+    process = processes().Process(target=_run_case, args=(case, data, theirs, stderr, planted, attempts))
     process.start()
     theirs.close()
     with ExitStack() as stack:
@@ -97,10 +99,10 @@ def check_apart(case: str, data: Path, reports: Sequence[Report], *, is_undone: 
 
     `is_undone` tells that what was refused must not be there, complete or not.
     """
-    ours, theirs = _processes.Pipe()
+    ours, theirs = processes().Pipe()
     stderr = data.with_name(f"{data.name}.stderr")
     stderr.touch()
-    process = _processes.Process(
+    process = processes().Process(
         target=_run_check,
         args=(case, data, theirs, stderr, list(reports)),
         kwargs={"is_undone": is_undone},
@@ -122,14 +124,14 @@ def fill_apart(data: Path) -> None:
     """Make the registry that every case starts from, in a process of its own."""
     stderr = data.with_name(f"{data.name}.stderr")
     stderr.touch()
-    process = _processes.Process(target=_run_fill, args=(data, stderr))
+    process = processes().Process(target=_run_fill, args=(data, stderr))
     process.start()
     process.join(PLAY_SECONDS)
     assert process.exitcode == 0, stderr.read_text(errors="replace")
     process.close()
 
 
-def _end(process: multiprocessing.process.BaseProcess) -> None:
+def _end(process: BaseProcess) -> None:
     process.kill()
     process.join()
     process.close()

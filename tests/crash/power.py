@@ -13,14 +13,15 @@ Shared memory is never there. Source: "All File Systems Are Not Created Equal" (
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.crash.cases import Report
+from tests.crash.lanes import run_in_lanes
 from tests.crash.linting import WRITES
 from tests.crash.playing import check_apart
-from tests.crash.sweep import LANES, SYNCS, Recording, Workshop
+from tests.crash.sweep import SYNCS, Entries, Recording, Workshop, write_tree
 from tests.crash.tracing import Call
 
 ENDS = ("nothing", "names", "bytes", "torn")
@@ -148,7 +149,7 @@ class Cut:
     """A folder after a power cut, and what had been acknowledged."""
 
     where: str
-    entries: list[tuple[Path, bytes | None]]
+    entries: Entries
     reports: list[Report]
 
     @property
@@ -180,16 +181,12 @@ def cuts(recording: Recording, template: Path) -> Iterator[Cut]:
 def cut_power(workshop: Workshop, case: str, recording: Recording) -> tuple[int, list[str]]:
     """Check every such folder; how many there were, and what is wrong with them."""
     every = list(cuts(recording, workshop.template))
+    found = run_in_lanes(partial(visit, workshop, case), every)
+    return len(every), [finding for findings in found for finding in findings]
 
-    def visit(cut: Cut) -> list[str]:
-        with workshop.folder() as data:
-            data.mkdir()
-            for path, content in cut.entries:
-                if content is None:
-                    (data / path).mkdir()
-                else:
-                    (data / path).write_bytes(content)
-            return [f"{cut.where}: {finding}" for finding in check_apart(case, data, cut.reports)]
 
-    with ThreadPoolExecutor(LANES) as lanes:
-        return len(every), [finding for found in lanes.map(visit, every) for finding in found]
+def visit(workshop: Workshop, case: str, cut: Cut) -> list[str]:
+    """Make such a folder, and check."""
+    with workshop.folder() as data:
+        write_tree(data, cut.entries)
+        return [f"{cut.where}: {finding}" for finding in check_apart(case, data, cut.reports)]

@@ -1,22 +1,22 @@
 """Every call of a case, met by a fault: the process killed there, or the call failed."""
 
 import os
+import re
 import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from functools import lru_cache, partial
 from pathlib import Path
 
 from tests.crash.cases import Report
+from tests.crash.catalogue import NEEDED_BY
 from tests.crash.checking import count_orphans
+from tests.crash.lanes import run_in_lanes
 from tests.crash.playing import Played, check_apart, play
-from tests.crash.tracing import Call, injecting_arguments, read_record, recording_arguments
-
-LANES = 2
-"""Points under way at once."""
+from tests.crash.tracing import Call, encode, injecting_arguments, read_record, recording_arguments
 
 KILL = "signal=SIGKILL"
 FULL = "error=ENOSPC"
@@ -134,31 +134,55 @@ class Workshop:
     def __init__(self, root: Path, template: Path) -> None:
         self.root = root
         self.template = template
-        self._numbers = count()
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """A fresh path, whatever was made there removed afterwards."""
-        path = self.root / f"work-{next(self._numbers)}"
+        """A fresh path, whatever was made there or beside it removed afterwards."""
+        room = Path(tempfile.mkdtemp(prefix="work-", dir=self.root))
         try:
-            yield path
+            yield room / "data"
         finally:
-            shutil.rmtree(path, ignore_errors=True)
-            path.with_name(f"{path.name}.stderr").unlink(missing_ok=True)
-            path.with_name(f"{path.name}.trace").unlink(missing_ok=True)
+            shutil.rmtree(room, ignore_errors=True)
 
     @contextmanager
-    def copy(self) -> Iterator[Path]:
-        """A fresh copy of the registry that every case starts from."""
+    def copy(self, case: str) -> Iterator[Path]:
+        """A fresh copy of the registry that every case starts from, with the folders that this one needs."""
         with self.folder() as path:
-            shutil.copytree(self.template, path)
+            write_tree(path, _read_tree(self.template, case))
             yield path
+
+
+Entries = Sequence[tuple[Path, bytes | None]]
+"""The paths below a folder with their bytes, or None for a folder; parents first."""
+
+
+@lru_cache(maxsize=1)
+def _read_tree(template: Path, case: str) -> Entries:
+    """A template as it is copied for a case: without what only other cases work on."""
+    paths = sorted(path.relative_to(template) for path in template.rglob("*"))
+    return [
+        (path, None if (template / path).is_dir() else (template / path).read_bytes())
+        for path in paths
+        if NEEDED_BY.get(path.parts[0], case) == case
+    ]
+
+
+def write_tree(folder: Path, entries: Entries) -> None:
+    """Make a folder with these below it."""
+    folder.mkdir()
+    root = f"{folder}/"
+    for path, content in entries:
+        if content is None:
+            os.mkdir(f"{root}{path}")  # noqa: PTH102 -- made by the thousand
+            continue
+        with open(f"{root}{path}", "wb", buffering=0) as file:  # noqa: PTH123 -- as above
+            file.write(content)
 
 
 @contextmanager
 def recorded(workshop: Workshop, case: str, planted: str | None = None) -> Iterator[Recording]:
     """Record a case; its folders are there until the context ends."""
-    with workshop.copy() as data, workshop.folder() as before:
+    with workshop.copy(case) as data, workshop.folder() as before:
         log = data.with_name(f"{data.name}.trace")
         played = play(
             case,
@@ -192,18 +216,17 @@ def sweep(
     """Meet every point of a recorded case with a fault, or every so manieth; check what is left each time."""
     points = [point for point in recording.points() if point.may_meet(fault)][::every]
     outcome = Outcome(case, fault, len(points))
-    with ThreadPoolExecutor(LANES) as lanes:
-        for visited in lanes.map(lambda point: visit(workshop, case, point, fault, planted), points):
-            outcome.acknowledged += visited.acknowledged
-            outcome.stopped += visited.stopped
-            outcome.orphans += visited.orphans
-            outcome.damage += visited.damage
+    for visited in run_in_lanes(partial(visit, workshop, case, fault, planted), points):
+        outcome.acknowledged += visited.acknowledged
+        outcome.stopped += visited.stopped
+        outcome.orphans += visited.orphans
+        outcome.damage += visited.damage
     return outcome
 
 
-def visit(workshop: Workshop, case: str, point: Point, fault: str, planted: str | None = None) -> Outcome:
+def visit(workshop: Workshop, case: str, fault: str, planted: str | None, point: Point) -> Outcome:
     """Play a case with a fault at one point, and check."""
-    with workshop.copy() as data:
+    with workshop.copy(case) as data:
         log = data.with_name(f"{data.name}.trace")
         played = play(
             case,
@@ -217,7 +240,7 @@ def visit(workshop: Workshop, case: str, point: Point, fault: str, planted: str 
             ),
         )
         log_text = log.read_text("ascii")
-        damage = list(_judge(point, fault, played, log_text))
+        damage = [*_judge(point, fault, played, log_text), *_judge_injection(point, data, log_text)]
         is_undone = fault == FAIL and point.is_final and point.thread == "disk"
         damage += check_apart(case, data, played.reports, is_undone=is_undone)
         words = [report.word for report in played.of(1)]
@@ -232,6 +255,13 @@ def visit(workshop: Workshop, case: str, point: Point, fault: str, planted: str 
 
 def _was_killed(log: str) -> bool:
     return "+++ killed by SIGKILL" in log
+
+
+def _judge_injection(point: Point, data: Path, log: str) -> Iterable[str]:
+    """Whether the call that was met is the recorded one, as far as its file's place tells."""
+    met = re.search(r".*\(INJECTED\)|.*(?=\n\+\+\+ killed)", log)
+    if met is not None and not point.is_report and encode(str(data)) not in met[0]:
+        yield f"another call was met: {met[0]}"
 
 
 def _judge(point: Point, fault: str, played: Played, log: str) -> Iterable[str]:

@@ -120,6 +120,11 @@ def _parse(match: re.Match[str]) -> Call:
     )
 
 
+def encode(text: str) -> str:
+    """As strace writes it."""
+    return "".join(f"\\x{byte:02x}" for byte in text.encode())
+
+
 def _decode(encoded: str) -> str:
     return bytes.fromhex(encoded.replace("\\x", "")).decode()
 

@@ -62,7 +62,7 @@ def test_f6_missing_sync_is_found_in_the_record(workshop: Workshop, planted: str
 
 def test_folder_that_lost_a_file_is_found(workshop: Workshop, tmp_path: Path) -> None:
     """The check of what is left can fail."""
-    with workshop.copy() as data:
+    with workshop.copy("blob") as data:
         blobs = sorted((data / "blobs").rglob("*.1"))
         blobs[0].unlink()
 
