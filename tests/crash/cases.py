@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
+from unittest.mock import patch
 
 import apsw
 
@@ -285,8 +286,8 @@ async def start_first(client: Client) -> None:
 
 
 async def start_newer(client: Client) -> None:
-    setattr(sqlite, "migrations", lambda: [*MIGRATIONS, NEXT_MIGRATION])  # noqa: B010
-    client.start(client.registry.data / OLDER)
+    with patch.object(sqlite, "migrations", lambda: [*MIGRATIONS, NEXT_MIGRATION]):
+        client.start(client.registry.data / OLDER)
 
 
 CASES: dict[str, Callable[[Client], Awaitable[None]]] = {

@@ -1,5 +1,7 @@
 """A case in a process of its own, which waits for its tracer, and the check of what it left, in another.
 
+A process that checks goes on with the next folder as long as it finds nothing wrong: it meets no fault.
+
 The processes are forked from one that has imported everything and has no threads, so that a point does not
 cost a start of Python.
 """
@@ -95,29 +97,57 @@ def play(
 
 
 def check_apart(case: str, data: Path, reports: Sequence[Report], *, is_undone: bool = False) -> list[str]:
-    """Open what a case left, in a process of its own; say all that is wrong with it.
+    """Open what a case left, in another process; say all that is wrong with it.
 
     `is_undone` tells that what was refused must not be there, complete or not.
     """
-    ours, theirs = processes().Pipe()
     stderr = data.with_name(f"{data.name}.stderr")
     stderr.touch()
-    process = processes().Process(
-        target=_run_check,
-        args=(case, data, theirs, stderr, list(reports)),
-        kwargs={"is_undone": is_undone},
-    )
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(PLAY_SECONDS):
-            return ["the check hung"]
-        found: list[str] = ours.recv()
-    except EOFError:
-        return [f"the check ended: {stderr.read_text(errors='replace')[-2000:]}"]
-    finally:
-        _end(process)
+    if not _checkers:
+        _checkers.append(_Checker())
+    found = _checkers[0].check(_Left(case, data, list(reports), is_undone, stderr))
+    if found:
+        _checkers.pop().end()
     return found
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What a case left, and where to write what is said about it."""
+
+    case: str
+    data: Path
+    reports: list[Report]
+    is_undone: bool
+    stderr: Path
+
+
+class _Checker:
+    """A process that checks one folder after the other, to be ended once one of them was not in order."""
+
+    def __init__(self) -> None:
+        self._pipe, theirs = processes().Pipe()
+        self._process = processes().Process(target=_run_checks, args=(self._pipe, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def check(self, left: _Left) -> list[str]:
+        try:
+            self._pipe.send(left)
+            if not self._pipe.poll(PLAY_SECONDS):
+                return ["the check hung"]
+            found: list[str] = self._pipe.recv()
+        except (EOFError, OSError):
+            return [f"the check ended: {left.stderr.read_text(errors='replace')[-2000:]}"]
+        return found
+
+    def end(self) -> None:
+        _end(self._process)
+        self._pipe.close()
+
+
+_checkers: list[_Checker] = []
+"""That of this process, once it has one."""
 
 
 def fill_apart(data: Path) -> None:
@@ -174,11 +204,13 @@ async def _attempt(case: str, registry: LocalRegistry, pipe: Connection, attempt
         pipe.send_bytes(Report("END", attempt=attempt, failure=failure, pulls=pulls).render())
 
 
-def _run_check(
-    case: str, data: Path, pipe: Connection, stderr: Path, reports: list[Report], *, is_undone: bool
-) -> None:
-    _redirect(stderr)
-    pipe.send(asyncio.run(check(case, data, reports, is_undone=is_undone)))
+def _run_checks(asking: Connection, pipe: Connection) -> None:
+    asking.close()
+    with suppress(EOFError):
+        while True:
+            left: _Left = pipe.recv()
+            _redirect(left.stderr)
+            pipe.send(asyncio.run(check(left.case, left.data, left.reports, is_undone=left.is_undone)))
     os._exit(0)
 
 
