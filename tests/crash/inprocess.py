@@ -96,6 +96,7 @@ class LocalRegistry:
         path, _, query = target.partition("?")
         scope = {
             "type": "http",
+            "scheme": "http",
             "method": method,
             "raw_path": path.encode(),
             "query_string": query.encode(),

@@ -180,9 +180,8 @@ def cuts(recording: Recording, template: Path) -> Iterator[Cut]:
 
 def cut_power(workshop: Workshop, case: str, recording: Recording) -> tuple[int, list[str]]:
     """Check every such folder; how many there were, and what is wrong with them."""
-    every = list(cuts(recording, workshop.template))
-    found = run_in_lanes(partial(visit, workshop, case), every)
-    return len(every), [finding for findings in found for finding in findings]
+    found = run_in_lanes(partial(visit, workshop, case), cuts(recording, workshop.template))
+    return len(found), [finding for findings in found for finding in findings]
 
 
 def visit(workshop: Workshop, case: str, cut: Cut) -> list[str]:
