@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from tests.crash.catalogue import CASES
+from tests.crash.lanes import lanes
 from tests.crash.linting import lint
 from tests.crash.planted import PLANTED
 from tests.crash.playing import fill_apart
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("The crash suite needs strace; on Debian: apt-get install strace", file=sys.stderr)
         return CANNOT_RUN
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="moorage-crash-", dir=find_quick_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix="moorage-crash-", dir=find_quick_folder()) as folder, lanes():
         try:
             problems = run_suite(Path(folder), chosen)
         except TracerError as error:

@@ -6,8 +6,9 @@ costs a fifth of what it costs to have a fork server do it.
 
 import gc
 import multiprocessing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.context import ForkContext, ForkServerContext
 from typing import TypeVar
 
@@ -26,10 +27,23 @@ def processes() -> ForkContext | ForkServerContext:
     return _server if multiprocessing.parent_process() is None else _fork
 
 
+_open: list[ProcessPoolExecutor] = []
+
+
+@contextmanager
+def lanes() -> Iterator[None]:
+    """The lanes are there until the context ends."""
+    with ProcessPoolExecutor(LANES, _server, _settle) as pool:
+        _open.append(pool)
+        try:
+            yield
+        finally:
+            _open.remove(pool)
+
+
 def run_in_lanes(visit: Callable[[Given], Found], given: Iterable[Given]) -> list[Found]:
     """What a visit finds of each of them, in their order."""
-    with ProcessPoolExecutor(LANES, _server, _settle) as lanes:
-        return list(lanes.map(visit, given))
+    return list(_open[-1].map(visit, given))
 
 
 def _settle() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.checking import audit
+from tests.crash.lanes import lanes
 from tests.crash.linting import lint
 from tests.crash.planted import PLANTED
 from tests.crash.playing import fill_apart
@@ -24,7 +25,7 @@ EVERY = 8
 @pytest.fixture(scope="module")
 def workshop() -> Iterator[Workshop]:
     require("strace", "strace")
-    with tempfile.TemporaryDirectory(prefix="moorage-crash-", dir=find_quick_folder()) as name:
+    with tempfile.TemporaryDirectory(prefix="moorage-crash-", dir=find_quick_folder()) as name, lanes():
         folder = Path(name)
         fill_apart(folder / "template")
         yield Workshop(folder, folder / "template")
