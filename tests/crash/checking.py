@@ -253,11 +253,11 @@ def _audit_blobs(connection: apsw.Connection, data: Path) -> Iterator[str]:
         live, size = live + 1, size + length
         if digest == digest_of(BITTEN):
             continue
-        path = data / "blobs" / "sha256" / digest[7:9] / f"{digest[7:]}.{generation}"
-        if not path.exists():
+        try:
+            content = Path(f"{data}/blobs/sha256/{digest[7:9]}/{digest[7:]}.{generation}").read_bytes()
+        except FileNotFoundError:
             yield f"a live row has no file: {digest} generation {generation}"
             continue
-        content = path.read_bytes()
         if len(content) != length or digest_of(content) != digest:
             yield f"a live row has a wrong file: {digest}, {len(content)} bytes of {length}"
         if sha512 not in {None, f"sha512:{hashlib.sha512(content).hexdigest()}"}:
