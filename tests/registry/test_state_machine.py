@@ -46,7 +46,7 @@ from tests.content import ABSENT, Document, digest_of, encode, image, index, sub
 from tests.lifecycle import mutants
 from tests.lifecycle.interleaving import GRACE_MS, let_time_pass
 from tests.memory import make_folder
-from tests.registry.audit import audit, find_incomplete
+from tests.registry.audit import auditing
 from tests.registry.in_process import InProcess
 from tests.registry.model import Held, Model, OpenUpload, pointers
 from tests.registry.pushing import CLIENT
@@ -614,8 +614,8 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def audit_finds_nothing(self) -> None:
-        data = self.registry.settings.storage.data
-        assert [*audit(data), *find_incomplete(data)] == []
+        with auditing(self.registry.settings.storage.data) as find_faults:
+            assert find_faults() == []
 
 
 @pytest.fixture
