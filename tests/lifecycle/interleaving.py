@@ -33,7 +33,7 @@ from moorage.registry.trash.restoring import restore_deletion
 from moorage.registry.uploads.uploading import Uploads
 from moorage.storage.filesystem import FilesystemStore
 from tests.content import Document, digest_of, encode, image, index
-from tests.registry.audit import audit, find_incomplete
+from tests.registry.audit import auditing
 from tests.registry.pushing import CLIENT, OTHER, REPOSITORY, push_blob, push_document
 
 T = TypeVar("T")
@@ -279,22 +279,28 @@ async def play(data: Path, first: Act, second: Act, at: int) -> tuple[list[str],
 
 async def judge(data: Path, seen: Seen) -> list[str]:
     """What is wrong with a folder now, when all leases are over, and when what is in the trash is gone."""
-    found = [*audit(data), *find_incomplete(data)]
-    async with opened(data) as (at, _):
-        found += await _judge_promises(at, seen)
+    with auditing(data) as find_faults:
+        found = find_faults()
+        async with opened(data) as (at, _):
+            found += await _judge_later(at, seen, find_faults)
+    return found
+
+
+async def _judge_later(at: Ports, seen: Seen, find_faults: Callable[[], list[str]]) -> list[str]:
+    found = await _judge_promises(at, seen)
+    await at.garbage.collect()
+    found += [f"after another collection: {fault}" for fault in find_faults()]
+    found += await _judge_promises(at, seen)
+    for _ in range(2):
+        # the second for what the trash gave up in the first
+        await at.db.write(let_time_pass)
         await at.garbage.collect()
-        found += [f"after another collection: {fault}" for fault in (*audit(data), *find_incomplete(data))]
-        found += await _judge_promises(at, seen)
-        for _ in range(2):
-            # the second for what the trash gave up in the first
-            await at.db.write(let_time_pass)
-            await at.garbage.collect()
-        found += [f"later: {fault}" for fault in (*audit(data), *find_incomplete(data))]
-        found += [f"later: {fault}" for fault in await _judge_promises(at, seen)]
-        rows = await at.db.all(
-            "SELECT digest FROM blob WHERE digest NOT IN (SELECT target FROM manifest_reference)"
-        )
-        found += [f"garbage that stays: {NAMES[row[0]]}" for row in rows]
+    found += [f"later: {fault}" for fault in find_faults()]
+    found += [f"later: {fault}" for fault in await _judge_promises(at, seen)]
+    rows = await at.db.all(
+        "SELECT digest FROM blob WHERE digest NOT IN (SELECT target FROM manifest_reference)"
+    )
+    found += [f"garbage that stays: {NAMES[row[0]]}" for row in rows]
     return found
 
 

@@ -6,6 +6,7 @@ Afterwards I1 to I6 hold, also when all leases and the trash's time are over, an
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from tests.lifecycle.interleaving import (
     unmanifest,
     unrepository,
 )
+from tests.memory import make_folder
 from tests.registry.pushing import OTHER
 
 pytestmark = pytest.mark.anyio
@@ -89,9 +91,23 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-async def filled(tmp_path_factory: pytest.TempPathFactory, careless: None) -> Path:
+def memory() -> Iterator[Path]:
+    """Where all folders are."""
+    folder = make_folder("moorage-interleaved-")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def folder(memory: Path) -> Path:
+    """Where a test has its runs, one after the other."""
+    return Path(tempfile.mkdtemp(dir=memory))
+
+
+@pytest.fixture(scope="module")
+async def filled(memory: Path, careless: None) -> Path:
     """The folder that each run starts from."""
-    data = tmp_path_factory.mktemp("interleaved") / "data"
+    data = memory / "filled"
     data.mkdir()
     await fill(data)
     return data
@@ -131,9 +147,9 @@ async def run_all(
 
 @pytest.mark.parametrize("second", [*ACTS, *MORE], ids=lambda act: act.__name__)
 @pytest.mark.parametrize("first", ACTS, ids=lambda act: act.__name__)
-async def test_one_overtaken_by_another(filled: Path, tmp_path: Path, first: Act, second: Act) -> None:
+async def test_one_overtaken_by_another(filled: Path, folder: Path, first: Act, second: Act) -> None:
     """F34, F35, F36, F37, F41."""
-    points, found = await run_all(filled, tmp_path, first, second)
+    points, found = await run_all(filled, folder, first, second)
 
     assert points > 0
     assert found == []
@@ -156,7 +172,7 @@ FAULTS = [
 @pytest.mark.parametrize(("plant", "first", "second"), FAULTS)
 async def test_collector_with_a_fault_is_caught(
     filled: Path,
-    tmp_path: Path,
+    folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     plant: mutants.Plant,
     first: Act,
@@ -165,6 +181,6 @@ async def test_collector_with_a_fault_is_caught(
     """A test that cannot fail would say nothing."""
     plant(monkeypatch.setattr)
 
-    _, found = await run_all(filled, tmp_path, first, second, is_once_enough=True)
+    _, found = await run_all(filled, folder, first, second, is_once_enough=True)
 
     assert found != []

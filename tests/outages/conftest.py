@@ -1,6 +1,7 @@
 """An upstream of its own for each test, Debian's docker-registry, and a mirror of it with a proxy between."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,29 @@ from tests.outages.proxy import Proxy
 from tests.servers import ServerProcess
 
 
+@contextmanager
+def upstream_in(folder: Path) -> Iterator[DockerRegistry]:
+    require("docker-registry", "docker-registry")
+    server = DockerRegistry("docker-registry", folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def serving(folder: Path, proxy: Proxy) -> Iterator[ServerProcess]:
+    """Two workers; tags are asked about at every pull."""
+    settings = write_settings(folder, proxy.url)
+    with ServerProcess(folder / "data", "--workers", "2", "--config", str(settings)) as server:
+        yield server
+
+
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
-    require("docker-registry", "docker-registry")
-    server = DockerRegistry("docker-registry", tmp_path / "upstream")
-    server.start()
-    yield server
-    server.stop()
+    with upstream_in(tmp_path / "upstream") as server:
+        yield server
 
 
 @pytest.fixture
@@ -29,9 +46,7 @@ def proxy(registry: DockerRegistry) -> Iterator[Proxy]:
 
 @pytest.fixture
 def server(proxy: Proxy, tmp_path: Path) -> Iterator[ServerProcess]:
-    """Two workers; tags are asked about at every pull."""
-    settings = write_settings(tmp_path, proxy.url)
-    with ServerProcess(tmp_path / "data", "--workers", "2", "--config", str(settings)) as server:
+    with serving(tmp_path, proxy) as server:
         yield server
 
 

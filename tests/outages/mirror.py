@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.servers import DockerRegistry
 from tests.content import IMAGES, INDEXES, digest_of
+from tests.faults.means import wait_until
 from tests.outages.images import Known
 from tests.outages.proxy import Proxy
 from tests.servers import ServerProcess
@@ -24,6 +25,12 @@ ACCEPT = ", ".join((*IMAGES, *INDEXES))
 
 WITHIN_S = 10.0
 """No client waits longer for the first of an answer, whatever the upstream does."""
+
+LINE_BACK_S = 45.0
+"""A line that is whole again is tried and used again within this."""
+
+KNOWN_S = 1.2
+"""What one worker finds of a line, the others know within a second."""
 
 _REST_WITHIN_S = 60.0
 """Who has a part of a blob waits for the upstream to come back, but not for ever."""
@@ -134,6 +141,23 @@ def ask(port: int, method: str, target: str) -> Pulled:
     finally:
         connection.close()
     return Pulled(status, headers, body, is_whole, time.monotonic() - started)
+
+
+def check_cut_or_refused(got: Pulled) -> None:
+    assert got.is_refused or (got.status in {0, 200, 206} and not got.is_whole), got
+
+
+def wait_until_back(mirror: Mirror, digest: str) -> None:
+    """The line is tried again by itself, and a blob can be had."""
+    wait_until(lambda: mirror.get(f"blobs/{digest}").status == 200, seconds=LINE_BACK_S)
+
+
+def wait_until_line_is_closed(mirror: Mirror) -> None:
+    """All is well with the upstream, and each worker knows it."""
+    wait_until(
+        lambda: not mirror.rows("SELECT 1 FROM upstream_line WHERE state <> 'closed'"), seconds=LINE_BACK_S
+    )
+    time.sleep(KNOWN_S)
 
 
 def write_settings(folder: Path, url: str, *more: str, freshness: str = "0s", tables: str = "") -> Path:

@@ -1,4 +1,7 @@
-"""F43, F45, D17, D18, L6: blobs that come through a mirror come once, whole and right, or not at all."""
+"""F43, F45, D17, D18, L6: blobs that come through a mirror come once, whole and right, or not at all.
+
+Those that come wrong are in `test_wrong_blobs.py`.
+"""
 
 import http.client
 import os
@@ -12,8 +15,16 @@ import pytest
 from tests.content import digest_of
 from tests.faults.means import children_of, wait_until
 from tests.outages.images import Known, push_image
-from tests.outages.mirror import NAME, REMOTE, WITHIN_S, Mirror, Pulled, worker_at
-from tests.outages.spoiling import Fault
+from tests.outages.mirror import (
+    NAME,
+    REMOTE,
+    WITHIN_S,
+    Mirror,
+    Pulled,
+    check_cut_or_refused,
+    wait_until_back,
+    worker_at,
+)
 
 MIB = 1 << 20
 SIZE = 3 * MIB
@@ -30,107 +41,6 @@ def image(mirror: Mirror) -> Known:
 
 def target_of(digest: str) -> str:
     return f"/v2/{NAME}/{REMOTE}/blobs/{digest}"
-
-
-def wait_until_back(mirror: Mirror, digest: str) -> None:
-    """The line is tried again by itself, and a blob can be had."""
-    wait_until(lambda: mirror.get(f"blobs/{digest}").status == 200, seconds=45)
-
-
-def check_cut_or_refused(got: Pulled) -> None:
-    assert got.is_refused or (got.status in {0, 200, 206} and not got.is_whole), got
-
-
-CUTS = [0, 1, 1000, 65_536, 65_537, MIB, MIB + 7, SIZE - 65_536, SIZE - 1]
-
-
-def test_f43_blobs_cut_at_any_byte_and_not_to_be_had_again_are_short_and_nothing_is_cached(
-    mirror: Mirror,
-) -> None:
-    """One for each place and each way to end: together, for each waits for the upstream to come back."""
-    image = push_image(mirror.upstream, "1", [SIZE] * 2 * len(CUTS))
-    mirror.pull(image, blobs=[])
-    layers = image.layers[1:]
-    mirror.proxy.spoil(Fault(status=500))
-    for number, digest in enumerate(layers):
-        fault = Fault(cut_at=CUTS[number // 2], is_reset=number % 2 == 0)
-        mirror.proxy.spoil(fault, f"/blobs/{digest}", "GET", times=1)
-
-    with ThreadPoolExecutor(len(layers)) as clients:
-        got = list(clients.map(lambda digest: mirror.get(f"blobs/{digest}"), layers))
-
-    for digest, each in zip(layers, got, strict=True):
-        check_cut_or_refused(each)
-        assert each.is_refused or image.blobs[digest].startswith(each.body)
-        mirror.check_nothing_kept(digest)
-    mirror.proxy.mend()
-    wait_until_back(mirror, layers[0])
-    mirror.proxy.forget()
-    for digest in layers:
-        mirror.check_blob(image, digest)
-        assert mirror.is_kept(digest)
-        assert digest == layers[0] or mirror.gets_of(digest) == 1
-
-
-@pytest.mark.parametrize("at", [1, 1000, 65_536, MIB + 7, SIZE - 1])
-def test_f43_blob_that_was_cut_is_gone_on_with_where_it_ends(mirror: Mirror, image: Known, at: int) -> None:
-    digest = image.layers[-1]
-    mirror.proxy.spoil(Fault(cut_at=at, is_reset=True), f"/blobs/{digest}", "GET", times=1)
-
-    mirror.check_blob(image, digest)
-
-    first, second = mirror.proxy.find("GET", f"/blobs/{digest}")
-    assert "range" not in first.headers
-    assert second.headers["range"].startswith("bytes=")
-    begin = int(second.headers["range"].removeprefix("bytes=").partition("-")[0])
-    # what was on its way when the line was cut may be lost
-    assert 0 < begin <= at
-    wait_until(lambda: mirror.is_kept(digest))
-
-
-WRONG = {
-    "first byte": Fault(flip_at=0),
-    "a byte in the middle": Fault(flip_at=SIZE // 2),
-    "last byte": Fault(flip_at=SIZE - 1),
-    "one byte less": Fault(length=SIZE - 1),
-    "one byte more": Fault(length=SIZE + 1),
-    "twice as long": Fault(length=2 * SIZE),
-    "nothing": Fault(length=0),
-    "a page": Fault(body=b"<html>please sign in to this wifi</html>"),
-}
-
-
-@pytest.mark.parametrize("fault", WRONG.values(), ids=WRONG)
-def test_f43_wrong_digest_or_length_is_never_whole_and_nothing_is_cached(
-    mirror: Mirror, image: Known, fault: Fault
-) -> None:
-    digest = image.layers[-1]
-    mirror.proxy.spoil(fault, f"/blobs/{digest}")
-
-    for _ in range(2):
-        check_cut_or_refused(mirror.get(f"blobs/{digest}"))
-        mirror.check_nothing_kept(digest)
-
-    mirror.proxy.mend()
-    mirror.proxy.forget()
-    wait_until_back(mirror, digest)
-    mirror.check_blob(image, digest)
-    assert "range" not in mirror.proxy.find("GET", f"/blobs/{digest}")[0].headers
-
-
-@pytest.mark.parametrize("fault", WRONG.values(), ids=WRONG)
-def test_f43_wrong_blob_of_which_no_manifest_is_here_is_never_whole(mirror: Mirror, fault: Fault) -> None:
-    """Nothing says how long it is but the upstream."""
-    image = push_image(mirror.upstream, "1", [SIZE])
-    digest = image.layers[-1]
-    mirror.proxy.spoil(fault, f"/blobs/{digest}")
-
-    check_cut_or_refused(mirror.get(f"blobs/{digest}"))
-    mirror.check_nothing_kept(digest)
-
-    mirror.proxy.mend()
-    wait_until_back(mirror, digest)
-    mirror.check_blob(image, digest)
 
 
 def leave_after(mirror: Mirror, digest: str, count: int) -> None:

@@ -11,7 +11,7 @@ from bench.servers import DockerRegistry
 from tests.cli.commands import moorage
 from tests.faults.means import wait_until
 from tests.outages.images import Known, push_image
-from tests.outages.mirror import NAME, REMOTE, Mirror, write_settings
+from tests.outages.mirror import KNOWN_S, NAME, REMOTE, Mirror, write_settings
 from tests.outages.proxy import Proxy
 from tests.outages.spoiling import Fault
 from tests.servers import ServerProcess
@@ -20,9 +20,6 @@ from tests.spec.client import Client, Repository
 MIB = 1 << 20
 DUE_S = 30
 """A line that is open is tried again within this."""
-
-KNOWN_S = 1.2
-"""The other worker knows within a second."""
 
 
 def state_of(mirror: Mirror, proxy: Proxy) -> str:
@@ -54,7 +51,8 @@ def test_open_line_is_not_asked_by_clients_and_closes_when_the_upstream_is_back(
     wait_until(lambda: mirror.get("manifests/2").status == 200)
     mirror.pull(absent)
     mirror.pull(image)
-    assert "warning" not in mirror.get("manifests/1").headers
+    # the other worker knows of it a little later
+    wait_until(lambda: "warning" not in mirror.get("manifests/1").headers)
 
 
 def test_open_line_whose_trial_fails_stays_open_and_nobody_waits_for_the_trial(mirror: Mirror) -> None:

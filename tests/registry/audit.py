@@ -1,7 +1,8 @@
 """What an operator's audit would find: rows and files that do not belong together."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -9,11 +10,8 @@ import apsw
 
 def audit(data: Path) -> list[str]:
     """The faults of a data folder that is at rest, in words; none when all is well."""
-    connection = apsw.Connection(str(data / "moorage.db"), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        return [*_blobs(connection, data), *_uploads(connection, data), *_rows(connection)]
-    finally:
-        connection.close()
+    with _reading(data) as connection:
+        return _faults(connection, data)
 
 
 def find_incomplete(data: Path) -> list[str]:
@@ -21,11 +19,32 @@ def find_incomplete(data: Path) -> list[str]:
 
     What is being purged may, and an image that a client was let break.
     """
+    with _reading(data) as connection:
+        return _incomplete(connection)
+
+
+@contextmanager
+def auditing(data: Path) -> Iterator[Callable[[], list[str]]]:
+    """Both of these, as often as it is asked: to open a database takes as long as to look at it all."""
+    with _reading(data) as connection:
+        yield lambda: [*_faults(connection, data), *_incomplete(connection)]
+
+
+@contextmanager
+def _reading(data: Path) -> Iterator[apsw.Connection]:
     connection = apsw.Connection(str(data / "moorage.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        return [f"I4: {name}@{digest} lacks {target}" for name, digest, target in connection.execute(_LACKS)]
+        yield connection
     finally:
         connection.close()
+
+
+def _faults(connection: apsw.Connection, data: Path) -> list[str]:
+    return [*_blobs(connection, data), *_uploads(connection, data), *_rows(connection)]
+
+
+def _incomplete(connection: apsw.Connection) -> list[str]:
+    return [f"I4: {name}@{digest} lacks {target}" for name, digest, target in connection.execute(_LACKS)]
 
 
 _LACKS = """
