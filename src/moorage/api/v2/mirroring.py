@@ -48,20 +48,27 @@ async def place(
 
     Raises NameUnknown (404), Unsupported (405) for a push to a mirror.
     """
+    if request.method in {"GET", "HEAD"} and route in _PULLED:
+        return await _place_pull(services, request, name, route)
     upstreams = services.mirrors.upstreams
-    host = _host(services, request)
+    await upstreams.look()
+    if upstreams.all and request.method != "DELETE":
+        await upstreams.check_push(name, _host(services, request))
+    return name, None
+
+
+async def _place_pull(
+    services: Services, request: Request, name: RepositoryName, route: str
+) -> tuple[RepositoryName, Upstream | None]:
+    upstreams, host = services.mirrors.upstreams, _host(services, request)
     await upstreams.look_for(name, host)
     if not upstreams.all:
         return name, None
-    if request.method in {"GET", "HEAD"} and route in _PULLED:
-        if request.method == "HEAD" and route == "blob" and host is None and not upstreams.is_prefixed(name):
-            # who is about to push asks so, and a push by a bare name comes to this registry: what the root
-            # upstream has of that name would be left out of it
-            return name, None
-        return await upstreams.place(name, host)
-    if request.method != "DELETE":
-        await upstreams.check_push(name, host)
-    return name, None
+    if request.method == "HEAD" and route == "blob" and host is None and not upstreams.is_prefixed(name):
+        # who is about to push asks so, and a push by a bare name comes to this registry: what the root
+        # upstream has of that name would be left out of it
+        return name, None
+    return await upstreams.place(name, host)
 
 
 def _host(services: Services, request: Request) -> str | None:
