@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.servers import DockerRegistry
-from tests.faults.means import require
+from tests.faults.means import SmallDisk, WrappedServer, require
+from tests.outages.images import Known
 from tests.outages.mirror import Mirror, write_settings
 from tests.outages.proxy import Proxy
 from tests.servers import ServerProcess
@@ -30,6 +31,22 @@ def serving(folder: Path, proxy: Proxy) -> Iterator[ServerProcess]:
     settings = write_settings(folder, proxy.url)
     with ServerProcess(folder / "data", "--workers", "2", "--config", str(settings)) as server:
         yield server
+
+
+@contextmanager
+def serving_on(disk: SmallDisk, folder: Path, proxy: Proxy) -> Iterator[WrappedServer]:
+    """Two workers on a small disk, which keep no room in reserve; their settings are in the folder."""
+    settings = write_settings(folder, proxy.url)
+    arguments = ("--workers", "2", "--config", str(settings))
+    env = {"MOORAGE_STORAGE_RESERVE": "0"}
+    with WrappedServer(disk.enter, disk.mountpoint / "data", *arguments, env=env) as server:
+        yield server
+
+
+def files_on(disk: SmallDisk, image: Known) -> set[str]:
+    """Which of an image's blobs are kept."""
+    names = {path.name.partition(".")[0] for path in (disk.path / "data" / "blobs").rglob("*.*")}
+    return {digest for digest in image.layers if digest.partition(":")[2] in names}
 
 
 @pytest.fixture
