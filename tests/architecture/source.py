@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import moorage
@@ -33,11 +34,12 @@ class Module:
         return any(self.name == package or self.name.startswith(f"{package}.") for package in packages)
 
 
-def read_modules() -> list[Module]:
-    """All modules of the program."""
+@cache
+def read_modules() -> tuple[Module, ...]:
+    """All modules of the program; to parse them takes seconds, so they are read once."""
     modules = []
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")
         modules.append(Module(name, ast.parse(path.read_text("utf-8"), str(path))))
-    return modules
+    return tuple(modules)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.content import digest_of, encode, image, some_bytes
 from tests.crash.checking import audit
+from tests.servers import ServerProcess
 from tests.spec.client import Reply, Repository
 
 
@@ -28,6 +29,12 @@ def push_image(repository: Repository, tag: str, layer_bytes: int = 100_000) -> 
     document = image(blobs[0], blobs[1:])
     repository.push_manifest(document, tag)
     return Pushed(tag, encode(document), blobs)
+
+
+def file_of(server: ServerProcess, digest: str) -> Path:
+    """The file of a blob, which has one."""
+    (path,) = (server.data_dir / "blobs").rglob(f"{digest[7:]}.*")
+    return path
 
 
 def check_image(repository: Repository, pushed: Pushed) -> None:

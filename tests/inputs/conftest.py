@@ -29,7 +29,7 @@ max_bytes = "32MiB"
 )
 
 
-def _server(folder: Path, config: str) -> ServerProcess:
+def server_in(folder: Path, config: str) -> ServerProcess:
     path = folder / "moorage.toml"
     path.write_text(config)
     return ServerProcess(folder / "data", "--workers", "2", "--config", str(path))
@@ -37,7 +37,7 @@ def _server(folder: Path, config: str) -> ServerProcess:
 
 @pytest.fixture(scope="session")
 def _usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with _server(tmp_path_factory.mktemp("inputs"), LOGGED) as server:
+    with server_in(tmp_path_factory.mktemp("inputs"), LOGGED) as server:
         yield server
 
 
@@ -55,11 +55,11 @@ def registry(moorage: ServerProcess) -> Registry:
 
 @pytest.fixture
 def strict_server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with _server(tmp_path, SHORT) as server:
+    with server_in(tmp_path, SHORT) as server:
         yield server
 
 
 @pytest.fixture
 def strict(strict_server: ServerProcess) -> Registry:
-    """Limits of two seconds, five uploads and 32 MiB, on a server of the test's own."""
+    """Limits of two seconds, five uploads and 32 MiB, on a server of the test's or the module's own."""
     return Registry(strict_server)

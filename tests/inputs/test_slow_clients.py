@@ -17,12 +17,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.inputs.conftest import SHORT, server_in
 from tests.inputs.registry import MIB, OCI_MANIFEST, Registry, check_refused, digest_of, encode, image
 from tests.inputs.wire import Wire, ask, request
+from tests.servers import ServerProcess
 
 PATIENCE_S = 15.0
 DRIP_EVERY_S = 0.2
 SMALL_BUFFER_BYTES = 4096
+
+
+@pytest.fixture(scope="module")
+def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One for all: a test ends the uploads that it began, of which a client may have five."""
+    with server_in(tmp_path_factory.mktemp("strict"), SHORT) as server:
+        yield server
 
 
 @contextlib.contextmanager
@@ -114,6 +123,7 @@ def test_chunk_that_comes_too_slowly_is_refused_and_the_upload_goes_on(
     assert state.status == 204
     assert int(state["range"].removeprefix("0-")) >= len(start) - 1
     assert strict.follow("PATCH", location, (), b"and more").status == 202
+    assert strict.follow("DELETE", location).status == 204
 
 
 def test_manifest_that_comes_too_slowly_is_refused(strict: Registry) -> None:
@@ -138,7 +148,8 @@ def test_upload_of_one_request_that_stops_leaves_nothing(strict: Registry) -> No
 
 def test_client_that_is_told_to_continue_and_does_not_is_refused(strict: Registry) -> None:
     """B11."""
-    head = request("PATCH", strict.begin(), [("Expect", "100-continue"), ("Content-Length", "1000")])
+    location = strict.begin()
+    head = request("PATCH", location, [("Expect", "100-continue"), ("Content-Length", "1000")])
 
     with strict.watch(), Wire(strict.port) as wire:
         wire.send(head)
@@ -146,6 +157,7 @@ def test_client_that_is_told_to_continue_and_does_not_is_refused(strict: Registr
 
     assert reply.interim == (100,)
     check_refused(reply, 408)
+    assert strict.follow("DELETE", location).status == 204
 
 
 def test_body_of_a_refused_request_is_not_waited_for(strict: Registry) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from bench.servers import DockerRegistry
-from tests.faults.means import require
+from tests.faults.means import SmallDisk, WrappedServer, require
+from tests.outages.images import Known
 from tests.outages.mirror import Mirror, write_settings
 from tests.outages.proxy import Proxy
 from tests.servers import ServerProcess
+
+LEASE_S = 1
 
 
 @contextmanager
@@ -30,6 +33,25 @@ def serving(folder: Path, proxy: Proxy) -> Iterator[ServerProcess]:
     settings = write_settings(folder, proxy.url)
     with ServerProcess(folder / "data", "--workers", "2", "--config", str(settings)) as server:
         yield server
+
+
+@contextmanager
+def serving_on(disk: SmallDisk, folder: Path, proxy: Proxy) -> Iterator[WrappedServer]:
+    """Two workers on a small disk, which keep no room in reserve, and leases of blobs for a moment only.
+
+    Their settings are in the folder.
+    """
+    settings = write_settings(folder, proxy.url)
+    arguments = ("--workers", "2", "--config", str(settings))
+    env = {"MOORAGE_STORAGE_RESERVE": "0", "MOORAGE_DELETE_DELAY": f"{LEASE_S}s"}
+    with WrappedServer(disk.enter, disk.mountpoint / "data", *arguments, env=env) as server:
+        yield server
+
+
+def files_on(disk: SmallDisk, image: Known) -> set[str]:
+    """Which of an image's blobs are kept."""
+    names = {path.name.partition(".")[0] for path in (disk.path / "data" / "blobs").rglob("*.*")}
+    return {digest for digest in image.layers if digest.partition(":")[2] in names}
 
 
 @pytest.fixture

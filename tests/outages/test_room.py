@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 
 from bench.servers import DockerRegistry
-from tests.faults.means import SmallDisk, WrappedServer, small_disk, wait_until
+from tests.faults.means import SmallDisk, small_disk, wait_until
+from tests.outages.conftest import LEASE_S, files_on, serving_on
 from tests.outages.images import Known, push_image, push_signed_index
-from tests.outages.mirror import Mirror, write_settings
+from tests.outages.mirror import Mirror
 from tests.outages.proxy import Proxy
-from tests.outages.spoiling import Fault
 from tests.spec.client import Client
 
 MIB = 1 << 20
 SIZE = 3 * MIB
-LEASE_S = 1
 
 
 @pytest.fixture
@@ -28,19 +27,8 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture
 def mirror(disk: SmallDisk, proxy: Proxy, registry: DockerRegistry, tmp_path: Path) -> Iterator[Mirror]:
-    """Two workers on the small disk, which keep no room in reserve; leases of blobs are short."""
-    settings = write_settings(tmp_path, proxy.url)
-    data = disk.mountpoint / "data"
-    arguments = ("--workers", "2", "--config", str(settings))
-    env = {"MOORAGE_STORAGE_RESERVE": "0", "MOORAGE_DELETE_DELAY": f"{LEASE_S}s"}
-    with WrappedServer(disk.enter, data, *arguments, env=env) as server:
+    with serving_on(disk, tmp_path, proxy) as server:
         yield Mirror(server, proxy, registry)
-
-
-def files_on(disk: SmallDisk, image: Known) -> set[str]:
-    """Which of an image's blobs are kept."""
-    names = {path.name.partition(".")[0] for path in (disk.path / "data" / "blobs").rglob("*.*")}
-    return {digest for digest in image.layers if digest.partition(":")[2] in names}
 
 
 def check_kept_again(disk: SmallDisk, mirror: Mirror, image: Known) -> None:
@@ -116,31 +104,6 @@ def test_index_and_its_images_pass_through(disk: SmallDisk, mirror: Mirror) -> N
     mirror.pull(image)
 
     assert mirror.get(f"referrers/{image.digest}").status == 200
-
-
-@pytest.mark.parametrize("left_bytes", [0, MIB])
-@pytest.mark.parametrize(
-    "fault",
-    [Fault(flip_at=0), Fault(flip_at=SIZE // 2), Fault(flip_at=SIZE - 1), Fault(length=SIZE - 1)],
-    ids=["first", "middle", "last", "short"],
-)
-def test_wrong_bytes_never_pass_through_as_a_whole(
-    disk: SmallDisk, mirror: Mirror, fault: Fault, left_bytes: int
-) -> None:
-    image = push_image(mirror.upstream, "1", [SIZE])
-    digest = image.layers[-1]
-    disk.fill(left_bytes=left_bytes)
-    mirror.proxy.spoil(fault, f"/blobs/{digest}")
-
-    got = mirror.get(f"blobs/{digest}")
-
-    if got.is_whole and got.status == 200:
-        # what was asked for after a part did not reach so far
-        assert left_bytes
-        assert got.body == image.blobs[digest]
-    else:
-        assert got.is_refused or (got.status in {0, 200} and not got.is_whole), (got.status, len(got.body))
-    assert not files_on(disk, image)
 
 
 def test_clients_that_have_a_part_when_the_disk_fills_get_the_rest(disk: SmallDisk, mirror: Mirror) -> None:

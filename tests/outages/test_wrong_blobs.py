@@ -127,6 +127,7 @@ def test_f43_wrong_digest_or_length_is_never_whole_and_nothing_is_cached(
         check_cut_or_refused(mirror.get(f"blobs/{digest}"))
         mirror.check_nothing_kept(digest)
 
+    assert mirror.gets_of(digest)
     mirror.proxy.mend()
     mirror.proxy.forget()
     wait_until_back(mirror, digest)
@@ -143,6 +144,7 @@ def test_f43_wrong_blob_of_which_no_manifest_is_here_is_never_whole(mirror: Mirr
 
     check_cut_or_refused(mirror.get(f"blobs/{digest}"))
     mirror.check_nothing_kept(digest)
+    assert mirror.gets_of(digest)
 
     mirror.proxy.mend()
     wait_until_back(mirror, digest)
