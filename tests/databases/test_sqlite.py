@@ -245,7 +245,8 @@ async def test_write_waits_for_another_process_that_is_soon_done(
     await asyncio.sleep(0.05)
     outside.execute("ROLLBACK")
 
-    await asyncio.wait_for(write, PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        await write
 
     assert await marks(db) == ["a"]
 
@@ -281,7 +282,8 @@ async def test_close_finishes_what_is_waiting(path: Path, health: Health, outsid
 
     db.close()
 
-    await asyncio.wait_for(asyncio.gather(*writes), PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*writes)
     assert seen(outside) == 100
 
 

@@ -18,7 +18,7 @@ from moorage.records.jobs.managing import cancel, retry
 from moorage.records.jobs.rows import Progress
 from moorage.records.jobs.running import Cancelled, CannotBeDone, Running
 from tests.records.conftest import Clock
-from tests.records.shop import Endless, Shop, done_at_once, eventually
+from tests.records.shop import WAIT_S, Endless, Shop, done_at_once, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +60,34 @@ async def test_of_a_key_one_is_under_way_at_a_time(shop: Shop) -> None:
         await shop.until(first)
 
     assert await shop.ask(key="team/app") not in {first, other}
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_worker_that_is_told_to_stop_just_as_a_job_ends_stops(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    """So many turns of the loop after it."""
+    worker = shop.worker({"errand": done_at_once})
+    note_end = worker._note_end
+
+    def stop_after(left: int) -> None:
+        if left:
+            asyncio.get_running_loop().call_soon(stop_after, left - 1)
+        else:
+            at_work.cancel()
+
+    def note_end_and_stop(kind: str, task: object) -> None:
+        note_end(kind, task)
+        stop_after(turns)
+
+    monkeypatch.setattr(worker, "_note_end", note_end_and_stop)
+    await shop.ask()
+    at_work = asyncio.create_task(worker.run())
+
+    ended, _ = await asyncio.wait({at_work}, timeout=WAIT_S)
+
+    at_work.cancel()
+    assert ended == {at_work}
 
 
 async def test_job_of_a_kind_that_no_one_handles_is_left_alone(shop: Shop) -> None:

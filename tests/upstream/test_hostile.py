@@ -600,7 +600,8 @@ async def test_client_that_leaves_ends_the_connection(client: HttpRegistry, serv
         async for _ in stream.pieces:
             break
 
-    await asyncio.wait_for(ended.wait(), 10)
+    async with asyncio.timeout(10):
+        await ended.wait()
 
 
 async def test_authority_of_a_registry_counts_in_place_of_the_systems(

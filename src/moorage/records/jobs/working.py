@@ -89,7 +89,8 @@ class JobWorker:
                         break
                     wait_s = _TROUBLED_S if is_going_on is None else POLL_S
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._something_ended.wait(), wait_s)
+                        async with asyncio.timeout(wait_s):
+                            await self._something_ended.wait()
             finally:
                 await self._stop()
 
