@@ -114,10 +114,16 @@ class SmallDisk:
 
     def cover_read_only(self) -> None:
         """From now on every path leads to a mount that is read-only; what is open stays as it is."""
+        wait_until(self._has_covered, STOP_SECONDS)
+
+    def _has_covered(self) -> bool:
+        """Cover it; False, and as before, where someone has opened a file to write meanwhile."""
         at = str(self.mountpoint)
         self._run("mount", "--bind", at, at)
-        # busy for as long as someone writes to it
-        wait_until(lambda: self._succeeds("mount", "-o", "remount,bind,ro", at))
+        if self._succeeds("mount", "-o", "remount,bind,ro", at):
+            return True
+        self._run("umount", "--lazy", at)
+        return False
 
     def uncover(self) -> None:
         self._run("umount", str(self.mountpoint))

@@ -15,8 +15,9 @@ from tests.spec.client import Repository
 
 @pytest.fixture
 def outsider(server: ServerProcess) -> Iterator[apsw.Connection]:
-    """Another program's connection to the database."""
+    """Another program's connection to the database, which waits its turn."""
     connection = apsw.Connection(str(server.data_dir / "moorage.db"))
+    connection.set_busy_timeout(10_000)
     yield connection
     connection.close()
 
