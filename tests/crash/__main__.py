@@ -15,8 +15,9 @@ from tests.crash.linting import lint
 from tests.crash.planted import PLANTED
 from tests.crash.playing import fill_apart
 from tests.crash.power import cut_power
-from tests.crash.sweep import FAULTS, HANDLES, KILL, Recording, Workshop, find_quick_folder, recorded, sweep
+from tests.crash.sweep import FAULTS, HANDLES, KILL, ROOM_BYTES, Recording, Workshop, recorded, sweep
 from tests.crash.tracing import TracerError
+from tests.memory import find_quick_folder
 
 CANNOT_RUN = 2
 SHOWN_MAX = 40
@@ -33,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("The crash suite needs strace; on Debian: apt-get install strace", file=sys.stderr)
         return CANNOT_RUN
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="moorage-crash-", dir=find_quick_folder()) as folder, lanes():
+    with (
+        tempfile.TemporaryDirectory(prefix="moorage-crash-", dir=find_quick_folder(ROOM_BYTES)) as folder,
+        lanes(),
+    ):
         try:
             problems = run_suite(Path(folder), chosen)
         except TracerError as error:

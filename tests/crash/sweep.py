@@ -24,8 +24,8 @@ FAIL = "error=EIO"
 HANDLES = "error=EMFILE"
 FAULTS = (KILL, FULL, FAIL, HANDLES)
 
-_MEMORY = Path("/dev/shm")
-_MEMORY_MIN_BYTES = 32 << 20
+ROOM_BYTES = 32 << 20
+"""What the folders that are there at a time may take; thousands come and go."""
 
 SYNCS = frozenset({"fsync", "fdatasync"})
 _UNAVAILABLE = frozenset({503, 507})
@@ -116,16 +116,6 @@ class Outcome:
     """Points at which the case was killed or a request refused."""
     orphans: int = 0
     damage: list[str] = field(default_factory=list)
-
-
-def find_quick_folder() -> Path | None:
-    """A folder in memory, where there is room in one: what a process leaves behind is the same there.
-
-    Thousands of copies of a registry are made, and each is synced; that is not what is looked at.
-    """
-    if not _MEMORY.is_dir() or not os.access(_MEMORY, os.W_OK):
-        return None
-    return _MEMORY if shutil.disk_usage(_MEMORY).free >= _MEMORY_MIN_BYTES else None
 
 
 class Workshop:

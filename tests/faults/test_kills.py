@@ -15,8 +15,9 @@ from tests.crash.linting import lint
 from tests.crash.planted import PLANTED
 from tests.crash.playing import fill_apart
 from tests.crash.power import cut_power
-from tests.crash.sweep import KILL, Workshop, find_quick_folder, recorded, sweep
+from tests.crash.sweep import KILL, ROOM_BYTES, Workshop, recorded, sweep
 from tests.faults.means import require
+from tests.memory import find_quick_folder
 
 EVERY = 8
 """Of so many calls one is met here where no 201 is given."""
@@ -25,7 +26,10 @@ EVERY = 8
 @pytest.fixture(scope="module")
 def workshop() -> Iterator[Workshop]:
     require("strace", "strace")
-    with tempfile.TemporaryDirectory(prefix="moorage-crash-", dir=find_quick_folder()) as name, lanes():
+    with (
+        tempfile.TemporaryDirectory(prefix="moorage-crash-", dir=find_quick_folder(ROOM_BYTES)) as name,
+        lanes(),
+    ):
         folder = Path(name)
         fill_apart(folder / "template")
         yield Workshop(folder, folder / "template")

@@ -54,6 +54,19 @@ def files_on(disk: SmallDisk, image: Known) -> set[str]:
     return {digest for digest in image.layers if digest.partition(":")[2] in names}
 
 
+@pytest.fixture(scope="module")
+def shared_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    """For tests that have blobs of their own on it, and leave its line as it was."""
+    with upstream_in(tmp_path_factory.mktemp("upstream")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared_proxy(shared_registry: DockerRegistry) -> Iterator[Proxy]:
+    with Proxy(shared_registry.address.port) as proxy:
+        yield proxy
+
+
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
     with upstream_in(tmp_path / "upstream") as server:

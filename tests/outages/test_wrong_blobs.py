@@ -10,7 +10,7 @@ import pytest
 
 from bench.servers import DockerRegistry
 from tests.faults.means import wait_until
-from tests.outages.conftest import serving, upstream_in
+from tests.outages.conftest import serving
 from tests.outages.images import Known, push_image
 from tests.outages.mirror import Mirror, check_cut_or_refused, wait_until_back, wait_until_line_is_closed
 from tests.outages.proxy import Proxy
@@ -22,29 +22,17 @@ SIZE = 3 * MIB
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with upstream_in(tmp_path_factory.mktemp("upstream")) as registry:
-        yield registry
-
-
-@pytest.fixture(scope="module")
-def proxy(registry: DockerRegistry) -> Iterator[Proxy]:
-    with Proxy(registry.address.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def server(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with serving(tmp_path_factory.mktemp("mirror"), proxy) as server:
+def server(shared_proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with serving(tmp_path_factory.mktemp("mirror"), shared_proxy) as server:
         yield server
 
 
 @pytest.fixture
-def mirror(server: ServerProcess, proxy: Proxy, registry: DockerRegistry) -> Mirror:
+def mirror(server: ServerProcess, shared_proxy: Proxy, shared_registry: DockerRegistry) -> Mirror:
     """As the test before has left it, but for what was done to its line."""
-    proxy.mend()
-    proxy.forget()
-    mirror = Mirror(server, proxy, registry)
+    shared_proxy.mend()
+    shared_proxy.forget()
+    mirror = Mirror(server, shared_proxy, shared_registry)
     wait_until_line_is_closed(mirror)
     return mirror
 

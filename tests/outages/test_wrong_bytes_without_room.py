@@ -10,7 +10,7 @@ import pytest
 
 from bench.servers import DockerRegistry
 from tests.faults.means import SmallDisk, WrappedServer, small_disk
-from tests.outages.conftest import files_on, serving_on, upstream_in
+from tests.outages.conftest import files_on, serving_on
 from tests.outages.images import push_image
 from tests.outages.mirror import KNOWN_S, Mirror, wait_until_back
 from tests.outages.proxy import Proxy
@@ -21,18 +21,6 @@ SIZE = 3 * MIB
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
-    with upstream_in(tmp_path_factory.mktemp("upstream")) as registry:
-        yield registry
-
-
-@pytest.fixture(scope="module")
-def proxy(registry: DockerRegistry) -> Iterator[Proxy]:
-    with Proxy(registry.address.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
     with small_disk(tmp_path_factory.mktemp("small") / "disk", f"size={24 * MIB}") as disk:
         yield disk
@@ -40,25 +28,25 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
 
 @pytest.fixture(scope="module")
 def server(
-    disk: SmallDisk, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory
+    disk: SmallDisk, shared_proxy: Proxy, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WrappedServer]:
-    with serving_on(disk, tmp_path_factory.mktemp("mirror"), proxy) as server:
+    with serving_on(disk, tmp_path_factory.mktemp("mirror"), shared_proxy) as server:
         yield server
 
 
 @pytest.fixture
 def mirror(
-    server: WrappedServer, disk: SmallDisk, proxy: Proxy, registry: DockerRegistry
+    server: WrappedServer, disk: SmallDisk, shared_proxy: Proxy, shared_registry: DockerRegistry
 ) -> Iterator[Mirror]:
     """With room, and a line that is whole."""
-    mirror = Mirror(server, proxy, registry)
+    mirror = Mirror(server, shared_proxy, shared_registry)
     probe = push_image(mirror.upstream, "probe", [1000])
     wait_until_back(mirror, probe.layers[-1])
     # the other worker too
     time.sleep(KNOWN_S)
     yield mirror
     disk.free()
-    proxy.mend()
+    shared_proxy.mend()
 
 
 @pytest.mark.parametrize("left_bytes", [0, MIB])
