@@ -58,7 +58,7 @@ def _fork_for_the_other_end() -> int | None:
         os.close(writer)
         return None
     os.waitpid(between, 0)
-    child = int.from_bytes(os.read(reader, LENGTH.size))
+    child = int(LENGTH.unpack(os.read(reader, LENGTH.size))[0])
     os.close(reader)
     os.close(writer)
     return child

@@ -18,7 +18,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +25,11 @@ from random import SystemRandom
 from types import TracebackType
 from typing import Any, Self
 
-from tests.starting import Child, start
+from tests.starting import COMMAND, Child, start
 
 START_SECONDS = 60.0
 STOP_SECONDS = 35.0
 """A drain may take 30 s."""
-
-MOORAGE = [sys.executable, "-m", "moorage"]
 
 _CHANCE = SystemRandom()
 """Other lanes of the tests look for ports too; Hypothesis gives `random` the same seed in each."""
@@ -84,7 +81,7 @@ class ServerProcess:
         self._is_tls = is_tls
         self.log_path = data_dir.with_name(f"{data_dir.name}.stderr")
         self._command = [
-            *(*MOORAGE, "serve"),
+            *(*COMMAND, "serve"),
             *("--listen", self.address, "--data", str(data_dir), *args),
         ]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MOORAGE_")}
@@ -124,10 +121,9 @@ class ServerProcess:
             time.sleep(0.02)
 
     def _start_logging_to(self, log: int) -> subprocess.Popen[bytes] | Child:
-        if self._command[: len(MOORAGE)] == MOORAGE:
-            return start(
-                self._command[len(MOORAGE) :], env=self._env, stdout=log, stderr=log, start_new_session=True
-            )
+        command, arguments = tuple(self._command[: len(COMMAND)]), self._command[len(COMMAND) :]
+        if command == COMMAND:
+            return start(arguments, env=self._env, stdout=log, stderr=log, start_new_session=True)
         return subprocess.Popen(
             self._command,
             env=self._env,

@@ -25,6 +25,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+COMMAND = (sys.executable, "-m", "moorage")
+"""What a person types, by this very Python."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 LENGTH = struct.Struct("!I")
 """What comes before a message: its length; or a process id."""

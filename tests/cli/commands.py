@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import IO, Any, Self
 from tests.starting import start
 
 PASSWORD = "correct horse battery staple"
-COMMAND = (sys.executable, "-m", "moorage")
 SECONDS = 120
 
 
@@ -45,7 +43,7 @@ class Ran:
 
 
 def moorage(*arguments: object, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
-    """Run it to its end, within a minute or so; `stdin` is all that there is to read."""
+    """Run it to its end, within two minutes; `stdin` is all that there is to read."""
     with ExitStack() as stack:
         given, out, err = (stack.enter_context(TemporaryFile("w+", encoding="utf-8")) for _ in range(3))
         given.write(stdin)

@@ -6,8 +6,9 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from tests.cli.commands import COMMAND, environment, moorage
+from tests.cli.commands import environment, moorage
 from tests.servers import ServerProcess
+from tests.starting import COMMAND
 
 
 def test_audit_shows_what_the_operator_did_the_newest_last(folder: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import COMMAND, PASSWORD, environment, moorage
+from tests.cli.commands import PASSWORD, environment, moorage
 from tests.servers import ServerProcess
+from tests.starting import COMMAND
 
 
 def ping(server: ServerProcess, name: str | None = None, secret: str = "") -> int:

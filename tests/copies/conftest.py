@@ -16,9 +16,10 @@ from moorage.cli.main import app
 from tests.acceptance.images import Layout
 from tests.acceptance.sandbox import require
 from tests.access.people import PASSWORD, People
-from tests.cli.commands import COMMAND, Ran, environment
+from tests.cli.commands import Ran, environment
 from tests.copies.content import add_multi
 from tests.servers import ServerProcess
+from tests.starting import COMMAND
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Every call of a case, met by a fault: the process killed there, or the call failed."""
 
-import os
 import re
 import shutil
 import tempfile
@@ -160,13 +159,11 @@ def _read_tree(template: Path, case: str) -> Entries:
 def write_tree(folder: Path, entries: Entries) -> None:
     """Make a folder with these below it."""
     folder.mkdir()
-    root = f"{folder}/"
     for path, content in entries:
         if content is None:
-            os.mkdir(f"{root}{path}")  # noqa: PTH102 -- made by the thousand
-            continue
-        with open(f"{root}{path}", "wb", buffering=0) as file:  # noqa: PTH123 -- as above
-            file.write(content)
+            (folder / path).mkdir()
+        else:
+            (folder / path).write_bytes(content)
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from bench.images import KIB, make_blob, make_manifest
 from bench.servers import DockerRegistry
 from tests.acceptance.images import Layout, pack
 from tests.acceptance.sandbox import Sandbox, require
-from tests.cli.commands import COMMAND, environment, moorage
+from tests.cli.commands import environment, moorage
 from tests.registry.audit import audit
 from tests.servers import ServerProcess
+from tests.starting import COMMAND
 
 REPOSITORY, OTHER = "team/app", "other/deep/app"
 LAYERS = [pack({f"file{number}": os.urandom(50_000)}) for number in range(4)]

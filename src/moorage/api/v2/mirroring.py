@@ -229,14 +229,14 @@ def blob_head(answer: Answer) -> Answer:
         upstream = request.upstream
         if upstream is None:
             return await answer(services, request, name, reference)
-        digest, size = parse_digest(reference), None
         try:
             return _named(await answer(services, request, name, reference), upstream, services, None)
         except (BlobUnknown, NameUnknown):
-            pass
+            size = None
         except CANNOT_KEEP:
             # that it stays for a while could not be written down: who pulls does not rely on that
-            size = await _size_here(services, name, digest)
+            size = await _size_here(services, name, parse_digest(reference))
+        digest = parse_digest(reference)
         if size is None:
             await _be_a_task()
             size = await services.mirrors.head_blob(upstream, name, digest, _client(request))
