@@ -1,7 +1,7 @@
 """Jobs that leave a trace, for workers that are real processes.
 
-    python -m tests.faults.errands work FOLDER     a job worker, its leases a second long
-    python -m tests.faults.errands run ...         the command `moorage ...`, its workers doing errands too
+    python -m tests.faults.errands work FOLDER LEASE_S     a job worker
+    python -m tests.faults.errands run ...                 the command `moorage ...`, its workers do errands
 
 An errand writes a line to `starts` in its folder, counts to `turns`, each after `turn_s`, and writes a
 line to `ends`. Where `hold` names its attempts, it stays in the middle in these until it is killed or told
@@ -23,7 +23,6 @@ from moorage.records.jobs.running import Handler, Running
 from moorage.records.jobs.working import JobWorker
 
 KIND = "errand"
-LEASE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,8 @@ def handler(folder: Path) -> Handler:
 def main(command: str, *arguments: str) -> None:
     """Work, or run the command."""
     if command == "work":
-        folder = Path(arguments[0])
-        asyncio.run(_work(folder))
+        folder, lease_s = arguments
+        asyncio.run(_work(Path(folder), float(lease_s)))
         return
     wired = app._handlers
     app._handlers = lambda opened: {
@@ -82,9 +81,9 @@ def main(command: str, *arguments: str) -> None:
     moorage()
 
 
-async def _work(folder: Path) -> None:
+async def _work(folder: Path, lease_s: float) -> None:
     db = SqliteDatabase(folder / "moorage.db", Health())
-    await JobWorker(db, folder, {KIND: handler(folder)}, {}, JobSettings(), LEASE_S).run()
+    await JobWorker(db, folder, {KIND: handler(folder)}, {}, JobSettings(), lease_s).run()
 
 
 if __name__ == "__main__":

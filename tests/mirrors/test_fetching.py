@@ -140,6 +140,23 @@ async def test_f42_line_that_opened_is_tried_when_it_is_due(
     assert await pull(second, db) == (digest, None)
 
 
+async def test_answer_closes_a_line_that_another_process_has_opened_since(
+    mirrors: Mirrors, open_mirrors: Open, db: SqliteDatabase, hub: Elsewhere
+) -> None:
+    hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    second = open_mirrors()
+    hub.failure = Unreachable("no route")
+    with pytest.raises(UpstreamUnreachable):
+        await second.manifests.bring(HUB, NGINX, "absent")
+    hub.failure = None
+
+    with pytest.raises(ManifestUnknown):
+        await mirrors.manifests.bring(HUB, NGINX, "absent")
+
+    assert await second._lines.find_usable(HUB) == [HUB.address, *HUB.alternatives]
+
+
 @pytest.mark.parametrize(
     ("failure", "refusal"), [(Unreachable("no route"), UpstreamUnreachable), (Failed("500"), UpstreamFailed)]
 )

@@ -81,12 +81,14 @@ class Lines:
 
     async def succeeded(self, upstream: Upstream, address: Address) -> None:
         """An address has answered."""
+        if _is_good(self.get(upstream, address)):
+            # another process may have opened it within this second
+            await self.learn()
         line = self.get(upstream, address)
+        if _is_good(line):
+            return
         quota = self._registry.quota_of(address)
         now = now_ms()
-        is_known = line.state == "closed" and not line.failures and line.answered_at is not None
-        if is_known and now - (line.answered_at or 0) < _ANSWERED_EVERY_MS:
-            return
 
         def change(known: Line) -> Line:
             changed = known._replace(state="closed", failures=0, opened_at=None, retry_at=None)
@@ -162,6 +164,12 @@ class Lines:
             await self.failed(upstream, address, failure)
         else:
             await self.succeeded(upstream, address)
+
+
+def _is_good(line: Line) -> bool:
+    """Whether that an address has answered is nothing new."""
+    is_closed = line.state == "closed" and not line.failures
+    return is_closed and line.answered_at is not None and now_ms() - line.answered_at < _ANSWERED_EVERY_MS
 
 
 def _wait_ms(failure: UpstreamFailure, open_ms: int) -> int:
