@@ -57,7 +57,7 @@ def test_program_that_reads_the_document_finds_no_fault(tmp_path: Path) -> None:
     config.write_text('[log]\nformat = "json"\n')
     with ServerProcess(tmp_path / "data", "--workers", "1", "--config", str(config)) as server:
         first = json.dumps({"name": ADMIN, "password": PASSWORD}).encode()
-        urllib.request.urlopen(f"{server.url}/api/v1/accounts", first, timeout=10).close()
+        urllib.request.urlopen(f"{server.url}/api/v1/accounts", first, timeout=30).close()
         command = [
             str(Path(sys.executable).with_name("schemathesis")),
             *("run", f"{server.url}/api/v1/openapi.json", "--auth", f"{ADMIN}:{PASSWORD}"),

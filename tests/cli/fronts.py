@@ -43,7 +43,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
         if "host not passed on" in faults:
             headers["Host"] = f"127.0.0.1:{self.server.backend}"
-        backend = http.client.HTTPConnection("127.0.0.1", self.server.backend, timeout=20)
+        backend = http.client.HTTPConnection("127.0.0.1", self.server.backend, timeout=30)
         # what it is asked in these tests needs no body to be refused
         headers["Content-Length"] = "0"
         backend.request(self.command, self.path, headers=headers)

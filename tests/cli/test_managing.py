@@ -17,7 +17,7 @@ from tests.starting import COMMAND
 
 def ping(server: ServerProcess, name: str | None = None, secret: str = "") -> int:
     """The status of GET /v2/ for no one, or by a name and its password or token."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     basic = base64.b64encode(f"{name}:{secret}".encode()).decode()
     connection.request("GET", "/v2/", headers={} if name is None else {"Authorization": f"Basic {basic}"})
     status = connection.getresponse().status
@@ -126,7 +126,7 @@ def test_token_does_the_same_over_the_network(
 
 
 def test_every_page_of_a_list_is_read(server: ServerProcess, admin_token: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     for number in range(1001):
         body = f'{{"to": "everyone", "pattern": "many/{number}", "actions": ["pull"]}}'
         headers = {"Authorization": f"Bearer {admin_token}", "Content-Type": "application/json"}

@@ -22,7 +22,7 @@ class Pusher:
     """Pushes as alice over one connection."""
 
     def __init__(self, server: ServerProcess) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         self._basic = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
 
     def send(self, method: str, path: str, body: bytes = b"", kind: str = "application/octet-stream") -> int:

@@ -19,7 +19,7 @@ SECRET = "hunter2-and-more"
 
 
 def send(server: ServerProcess, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     connection.request(method, path, body, {"Content-Type": MANIFEST})
     answer = connection.getresponse()
     content = answer.read()

@@ -34,10 +34,10 @@ class Asked:
     ) -> None:
         self._headers = headers or {}
         if authority is None:
-            self._connection = http.client.HTTPConnection(address, timeout=20)
+            self._connection = http.client.HTTPConnection(address, timeout=30)
         else:
             context = ssl.create_default_context(cafile=str(authority))
-            self._connection = http.client.HTTPSConnection(address, timeout=20, context=context)
+            self._connection = http.client.HTTPSConnection(address, timeout=30, context=context)
 
     def get(self, target: str) -> tuple[int, bytes]:
         self._connection.request("GET", target, headers={"Accept": f"{INDEX}, {MANIFEST}", **self._headers})

@@ -260,7 +260,7 @@ async def test_read_never_waits_for_a_write(db: SqliteDatabase, outside: apsw.Co
     found = await marks(db)
 
     assert found == ["a"]
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     outside.execute("ROLLBACK")
 
 

@@ -210,7 +210,7 @@ def wait_until_ended(pid: int, seconds: float = 35) -> None:
     wait_until(lambda: os.waitid(os.P_PID, pid, options) is not None, seconds)
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(is_so: Callable[[], bool], seconds: float = 30) -> None:
     """Wait for what must come to pass; a connection that is cut says it is not so yet."""
     deadline = time.monotonic() + seconds
     while True:

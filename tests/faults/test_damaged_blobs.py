@@ -62,7 +62,7 @@ DAMAGES = [
 
 def get(server: ServerProcess, target: str) -> tuple[int, bytes | None]:
     """GET; the status (0 for none) and the body, None when the connection was cut before its end."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     try:
         connection.request("GET", target)
         reply = connection.getresponse()

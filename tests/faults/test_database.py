@@ -54,7 +54,7 @@ def test_f21_database_locked_for_long_is_told_after_five_seconds_and_nothing_is_
         read_s = time.monotonic() - started
         told = [each.result() for each in waiting]
 
-    assert read_s < 1
+    assert read_s < 4
     # those that came while another waited may wait a second time
     assert all(4.5 < seconds < 11.5 for seconds, _, _ in told), told
     assert min(seconds for seconds, _, _ in told) < 6.5, told

@@ -23,6 +23,7 @@ from moorage.health import Health
 from moorage.records.jobs import rows
 from moorage.records.jobs.alive import WORKER, SharedLock
 from moorage.records.jobs.rows import Job
+from moorage.records.jobs.working import LEASE_S
 from tests.faults.errands import KIND, read
 from tests.faults.means import children_of, is_running, job_worker_of, wait_until
 from tests.registry.in_process import settings_for
@@ -32,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 ERRANDS = (sys.executable, "-m", "tests.faults.errands")
 JOBS = 400
 WORKERS = 4
-LEASE_S = 1.0
+SHORT_LEASE_S = 1.0
 LEASE_OF_MANY_S = 8.0
 """Longer than one of them waits for the others on a busy machine: else it is taken for dead."""
 
@@ -147,7 +148,7 @@ def test_workers_killed_again_and_again_lose_nothing(jobs: Rows) -> None:
     asked = jobs.ask(100, turns=3)
     kills = 0
     while jobs.count() != {"done": len(asked)}:
-        with workers(jobs.folder, 1, LEASE_S) as (worker,):
+        with workers(jobs.folder, 1, SHORT_LEASE_S) as (worker,):
             before = len(read(jobs.folder, "ends"))
             wait_until(
                 lambda: len(read(jobs.folder, "ends")) > before + 15 or jobs.count() == {"done": len(asked)},  # noqa: B023
@@ -172,7 +173,7 @@ def test_worker_beside_serve_that_is_killed_is_replaced_and_its_job_done(tmp_pat
 
         os.kill(start.pid, signal.SIGKILL)
 
-        wait_until(lambda: jobs.job(held).state == "done", seconds=10)
+        wait_until(lambda: jobs.job(held).state == "done", seconds=LEASE_S - 1)
         assert jobs.job(held).attempts == 2
         assert read(jobs.folder, "starts")[1].pid == job_worker_of(server.pid) != start.pid
         assert children_of(server.pid) == requests
@@ -190,7 +191,7 @@ def test_told_to_stop_serve_gives_its_job_back_and_goes_on_with_it_later(tmp_pat
 
         assert server.terminate() == 0
 
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert not is_running(worker)
         job = jobs.job(held)
         assert (job.state, job.attempts, job.holder) == ("queued", 0, None)
@@ -208,7 +209,7 @@ def test_serve_killed_whole_goes_on_with_its_job_at_once(tmp_path: Path, jobs: R
 
         server.start()
 
-        wait_until(lambda: jobs.job(held).state == "done", seconds=5)
+        wait_until(lambda: jobs.job(held).state == "done", seconds=LEASE_S - 1)
         assert jobs.job(held).attempts == 2
 
 
@@ -246,7 +247,7 @@ def test_serve_without_a_worker_leaves_jobs_to_one_that_runs_alone(tmp_path: Pat
             (second,) = jobs.ask(hold=[1])
             wait_until(lambda: len(read(jobs.folder, "starts")) == 2)
             alone.terminate()
-            _, said = alone.communicate(timeout=10)
+            _, said = alone.communicate(timeout=60)
         finally:
             alone.kill()
 

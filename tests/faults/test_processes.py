@@ -74,7 +74,7 @@ def test_f13_push_without_a_descriptor_left_is_503_and_succeeds_when_there_is_on
         target = location if method == "PATCH" else f"{location}?digest={digest_of(content)}"
         (worker,) = children_of(server.pid)
         with ExitStack() as crowd:
-            kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+            kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
             crowd.callback(kept.close)
             kept.request("GET", "/v2/")
             kept.getresponse().read()

@@ -161,7 +161,7 @@ class Provider:
         request = urllib.request.Request(
             f"{self.issuer}/token", form, headers={"Authorization": f"Basic {pair}"}
         )
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=30) as reply:
             return str(json.load(reply)["access_token"])
 
     def sign(self, key: Key | None = None, header: dict[str, Any] | None = None, **claims: Any) -> str:

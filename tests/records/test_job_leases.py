@@ -55,7 +55,7 @@ async def test_worker_that_is_alone_takes_over_at_once(shop: Shop) -> None:
     await shop.take()
 
     async with shop.open(shop.worker({"errand": done_at_once})):
-        job = await shop.until(job_id, seconds=2)
+        job = await shop.until(job_id, seconds=10)
 
     assert job.attempts == 2
 

@@ -229,7 +229,7 @@ async def test_running_job_that_is_cancelled_stops_where_it_next_speaks(
         await endless.has_started.wait()
         job = await cancel(db, job_id, ADA)
         assert (job.state, job.is_cancelling) == ("running", True)
-        job = await shop.until(job_id, "cancelled", seconds=2)
+        job = await shop.until(job_id, "cancelled", seconds=10)
 
     assert isinstance(endless.ended_by, Cancelled)
     assert (job.attempts, job.error) == (1, None)
