@@ -48,7 +48,7 @@ def open_mirrors(
     manifests = Manifests(db, registry, upstreams, lines, savings, max_bytes, misses, claims)
     looks = Looks(registry, upstreams, lines, misses)
     lease_ms = settings.delete.delay_ms
-    throttle = Throttle(settings.storage.data / "bandwidth")
+    throttle = Throttle(settings.storage.data / "bandwidth", claims)
     fills = Fills(db, store, threads, uploads, registry, upstreams, lines, savings, lease_ms, looks, throttle)
     mirrors = Mirrors(db, upstreams, lines, manifests, fills, savings)
     mirrors.bring_companions()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.outages.proxy import Proxy
 from tests.servers import ServerProcess
 
 KIB = 1024
+MIB = 1024 * KIB
 HOUR_MS = 3_600_000
 
 Serve = Callable[..., Mirror]
@@ -58,6 +60,27 @@ def test_what_is_pinned_is_pulled_without_the_line(serve: Serve) -> None:
         assert mirror.is_kept(digest)
     assert mirror.get("manifests/1.0").is_refused
     assert run(mirror, "prefetch", "--json").code == 1
+
+
+def test_client_goes_before_the_prefetch_where_bandwidth_is_capped(serve: Serve) -> None:
+    mirror = serve('pins = ["library/app:pinned"]', 'bandwidth = ["00:00-24:00 1MiB"]')
+    pinned = push_image(mirror.upstream, "pinned", (6 * MIB,))
+    wanted = push_image(mirror.upstream, "wanted", (2 * MIB,))
+
+    def prefetched_bytes() -> int:
+        return sum(path.stat().st_size for path in (mirror.server.data_dir / "uploads").iterdir())
+
+    with ThreadPoolExecutor(1) as beside:
+        prefetch = beside.submit(run, mirror, "prefetch", NAME)
+        wait_until(lambda: prefetched_bytes() > MIB)
+        before = prefetched_bytes()
+        mirror.pull(wanted)
+        # with as much as the client it would be two
+        assert prefetched_bytes() - before < MIB
+        assert "1 image is here" in prefetch.result().check().out
+
+    mirror.proxy.refuse()
+    mirror.pull(pinned)
 
 
 def test_rehearsal_tells_what_is_missing_and_closes_the_gap(serve: Serve) -> None:

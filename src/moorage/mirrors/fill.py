@@ -43,12 +43,14 @@ class Fill:
         size: int | None,
         *,
         is_kept: bool = True,
+        has_client: bool = False,
     ) -> None:
-        """`is_kept`: it goes to the store, not only to a client."""
+        """`is_kept`: it goes to the store, not only to a client; `has_client`: one has asked for it."""
         self.upstream = upstream
         self.repository = repository
         self.digest = digest
         self.is_kept = is_kept
+        self.has_client = has_client
         self.size = size
         """In bytes, as a manifest or the upstream says; None until then."""
         self.upload_id = str(uuid.uuid5(_NAMESPACE, f"{upstream.name} {digest}"))

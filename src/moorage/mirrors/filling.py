@@ -78,6 +78,7 @@ class Fills:
         self._uploads = uploads
         self._lines = lines
         self._lease_ms = lease_ms
+        self._throttle = throttle
         self._streams = Streams(registry, upstreams, lines, savings, throttle)
         self.looks = looks
         self.passing = Passing(self._streams, threads, savings)
@@ -99,6 +100,7 @@ class Fills:
     ) -> Blob | Fill:
         """A blob that is kept by now, or one that is on its way and whose first bytes are here.
 
+        `client`: who waits for it; None where nobody does.
         Raises BlobUnknown (404), TooManyMisses (429), UpstreamFailed, UpstreamUnreachable, as an upload does.
         """
         if not await rows.find_users(self._db, repository, digest):
@@ -108,6 +110,7 @@ class Fills:
         if kept is not None:
             return kept
         fill = await self._join(upstream, repository, digest)
+        fill.has_client |= client is not None
         try:
             async with asyncio.timeout(BEGIN_S):
                 while not fill.has_ended and (not fill.available or fill.size is None):
@@ -140,7 +143,7 @@ class Fills:
         Raises as `bring` does, and `refusal` where too much passes already.
         """
         size = await self._read_size(repository, digest)
-        fill = Fill(upstream, repository, digest, size, is_kept=False)
+        fill = Fill(upstream, repository, digest, size, is_kept=False, has_client=True)
         try:
             return await self.passing.open(fill, refusal)
         except UpstreamFailure as failure:
@@ -273,6 +276,8 @@ class Fills:
     async def _wait_for_other(self, fill: Fill) -> Blob | None:
         """Wait while another process holds the file; the blob it made, None where it made none."""
         while True:
+            if self._throttle is not None:
+                self._throttle.say_waited_for(fill)
             await asyncio.sleep(_LOOK_AGAIN_S)
             if (blob := await self._find_kept(fill)) is not None:
                 return blob

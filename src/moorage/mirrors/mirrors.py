@@ -74,8 +74,8 @@ class Mirrors:
     async def close(self) -> None:
         """End what is under way."""
         await self.companions.close()
-        await self.manifests.close()
         await self.fills.close()
+        await self.manifests.close()
         await self.savings.write()
 
     async def bring_referrers(

@@ -84,7 +84,7 @@ class Passing:
         self, fill: Fill, given: Given, last: int, refusal: RegistryError
     ) -> AsyncGenerator[bytes, None]:
         """See `fill.GoOn`. Raises UpstreamFailure; and `refusal` where too much passes already."""
-        passed = Fill(fill.upstream, fill.repository, fill.digest, fill.size, is_kept=False)
+        passed = Fill(fill.upstream, fill.repository, fill.digest, fill.size, is_kept=False, has_client=True)
         async with aclosing(self._pieces(passed, given, last, refusal)) as pieces:
             async for piece in pieces:
                 if piece:

@@ -131,7 +131,7 @@ class Streams:
                 if came > size:
                     raise Failed(f"it sent more than the {size} bytes of {fill.digest}")
                 if self._throttle is not None:
-                    await self._throttle.take(upstream, len(piece))
+                    await self._throttle.take(fill, len(piece))
                 yield piece
         if came != size:
             raise Failed(f"it sent {came} of the {size} bytes of {fill.digest}")
