@@ -185,7 +185,7 @@ class ServerProcess:
                     found.append(entry)
         return [entry for entry in found if all(entry.get(name) == value for name, value in fields.items())]
 
-    def wait_for_event(self, event: str, *, seconds: float = 5.0, **fields: Any) -> dict[str, Any]:
+    def wait_for_event(self, event: str, *, seconds: float = 20.0, **fields: Any) -> dict[str, Any]:
         """Return the newest such entry; a log line may follow the reply it speaks of."""
         deadline = time.monotonic() + seconds
         while not (found := self.log_events(event, **fields)):

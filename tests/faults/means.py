@@ -3,6 +3,7 @@
 import http.client
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -202,6 +203,16 @@ def is_running(pid: int) -> bool:
 def count_descriptors(pid: int) -> int:
     """How many files and connections a process has open."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def begin_request(connection: socket.socket, method: str, target: str, length: int) -> None:
+    """Send a request's head. The server has it in hand from then on, and waits for `length` bytes of body."""
+    head = (
+        f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    answer = connection.recv(4096)
+    assert answer == b"HTTP/1.1 100 Continue\r\n\r\n", answer
 
 
 def wait_until_ended(pid: int, seconds: float = 35) -> None:

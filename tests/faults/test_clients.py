@@ -9,7 +9,7 @@ import pytest
 from tests.content import digest_of, some_bytes
 from tests.crash.checking import count_orphans
 from tests.faults.images import check_folder, resume
-from tests.faults.means import wait_until
+from tests.faults.means import begin_request, wait_until
 from tests.servers import ServerProcess
 from tests.spec.client import Client, Reply, Repository
 
@@ -129,8 +129,8 @@ def test_b44_second_chunk_at_once_is_refused_and_bytes_are_not_mixed(
     content, other = some_bytes(2 * MIB), some_bytes(2 * MIB)
     location = repository.begin()
     with repository.client.open() as connection:
-        connection.sendall(head_of("PATCH", location, len(content)) + content[:MIB])
-        time.sleep(0.2)
+        begin_request(connection, "PATCH", location, len(content))
+        connection.sendall(content[:MIB])
 
         refused = [repository.client.send("PATCH", location, other) for _ in range(4)]
 

@@ -18,6 +18,7 @@ from tests.content import digest_of, some_bytes
 from tests.faults.images import Pushed, check_folder, check_image, push_image, resume
 from tests.faults.means import (
     WrappedServer,
+    begin_request,
     children_of,
     count_descriptors,
     cpu_seconds,
@@ -110,8 +111,8 @@ def test_f51_told_to_stop_under_load_it_finishes_what_is_under_way_and_loses_not
     location = repository.begin()
     with ThreadPoolExecutor(8) as clients, repository.client.open() as connection:
         loads = [clients.submit(push_on, number) for number in range(8)]
-        head = f"PUT {location}?digest={digest_of(slow)} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n\r\n"
-        connection.sendall(head.encode() + slow[:1000])
+        begin_request(connection, "PUT", f"{location}?digest={digest_of(slow)}", MIB)
+        connection.sendall(slow[:1000])
         wait_until(lambda: len(acknowledged) > 20, seconds=30)
 
         os.kill(server.pid, signal.SIGTERM)
@@ -147,8 +148,8 @@ def test_f51_what_takes_longer_than_the_drain_is_cut_and_can_be_gone_on_with(tmp
         repository = Repository(Client(server.port))
         location = repository.begin()
         with repository.client.open() as connection:
-            head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n\r\n"
-            connection.sendall(head.encode() + content[:500_000])
+            begin_request(connection, "PATCH", location, MIB)
+            connection.sendall(content[:500_000])
             time.sleep(0.5)
             started = time.monotonic()
 
@@ -166,13 +167,11 @@ def test_f51_told_to_stop_it_answers_no_new_connection_and_ends_with_the_last_ol
 ) -> None:
     location = repository.begin()
     with repository.client.open() as busy:
-        head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
-        busy.sendall(head.encode() + b"x" * 500)
-        time.sleep(0.2)
+        begin_request(busy, "PATCH", location, 1000)
+        busy.sendall(b"x" * 500)
         os.kill(server.pid, signal.SIGTERM)
-        time.sleep(0.5)
 
-        assert ask_briefly(server.port) is None
+        wait_until(lambda: ask_briefly(server.port) is None)
 
         busy.sendall(b"x" * 500)
         assert busy.recv(4096).startswith(b"HTTP/1.1 202 ")
@@ -198,9 +197,8 @@ def test_f51_told_to_stop_twice_it_drains_all_the_same(
 ) -> None:
     location = repository.begin()
     with repository.client.open() as busy:
-        head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
-        busy.sendall(head.encode() + b"x" * 500)
-        time.sleep(0.2)
+        begin_request(busy, "PATCH", location, 1000)
+        busy.sendall(b"x" * 500)
         for number in (signal.SIGTERM, again):
             os.kill(server.pid, number)
             time.sleep(0.3)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -291,13 +292,16 @@ def test_every_refused_path_is_one_escaped_line_in_the_log(registry: Registry) -
 
     for path in paths:
         ask(registry.port, "GET", path)
-    time.sleep(0.2)
-
-    requests = [
-        event
-        for event in registry.check_log(logged_from)
-        if event["event"] == "request" and mark in event["path"]
-    ]
+    deadline = time.monotonic() + 10
+    requests: list[dict[str, Any]] = []
+    # a line follows the reply it speaks of
+    while len(requests) < len(paths) and time.monotonic() < deadline:
+        time.sleep(0.02)
+        requests = [
+            event
+            for event in registry.check_log(logged_from)
+            if event["event"] == "request" and mark in event["path"]
+        ]
     assert len(requests) == len(paths)
     assert all(len(event["path"]) <= 1000 for event in requests)
 
