@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from moorage.databases.sqlite import SqliteDatabase
-from moorage.errors import BlobUnknown, NameTaken, UpstreamFailed
-from moorage.mirrors import rows, streaming
+from moorage.errors import BlobUnknown, NameTaken, UpstreamFailed, UpstreamUnreachable
+from moorage.mirrors import filling, rows, streaming
 from moorage.mirrors.mirrors import Mirrors
 from moorage.oci.digest import Digest, digest_of
 from moorage.oci.media_types import OCI_MANIFEST
@@ -253,3 +253,19 @@ async def test_upstream_that_drips_holds_no_place_for_ever(
         await mirrors.fills.finish(HUB, NGINX, DIGEST)
 
     assert sum(method == "BLOB" for method, _ in hub.asked) <= 8
+
+
+async def test_only_a_client_is_told_that_no_byte_has_come_yet(
+    mirrors: Mirrors, hub: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody waits for may be held up by clients that go first."""
+    monkeypatch.setattr(filling, "BEGIN_S", 0.1)
+    hub.push_image("library/nginx", "1", b"layer")
+    await mirrors.manifests.bring(HUB, NGINX, "1")
+    hub.drip_s = 0.3
+
+    with pytest.raises(UpstreamUnreachable, match="no byte"):
+        await mirrors.fills.bring(HUB, NGINX, digest_of(b"layer"), "address 192.0.2.1")
+    blob = await mirrors.fills.finish(HUB, NGINX, digest_of(b"layer"))
+
+    assert blob.size == len(b"layer")

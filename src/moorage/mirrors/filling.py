@@ -103,14 +103,9 @@ class Fills:
         `client`: who waits for it; None where nobody does.
         Raises BlobUnknown (404), TooManyMisses (429), UpstreamFailed, UpstreamUnreachable, as an upload does.
         """
-        if not await rows.find_users(self._db, repository, digest):
-            # what another repository of the upstream has may be a secret
-            await self.looks.head(upstream, repository, digest, client)
-        kept = await self._link_kept(upstream, repository, digest)
-        if kept is not None:
-            return kept
-        fill = await self._join(upstream, repository, digest)
-        fill.has_client |= client is not None
+        fill = await self._begin(upstream, repository, digest, client)
+        if isinstance(fill, Blob):
+            return fill
         try:
             async with asyncio.timeout(BEGIN_S):
                 while not fill.has_ended and (not fill.available or fill.size is None):
@@ -125,15 +120,29 @@ class Fills:
         return fill
 
     async def finish(self, upstream: Upstream, repository: RepositoryName, digest: Digest) -> Blob:
-        """The blob when the whole of it is kept. Raises as `bring` does."""
-        brought = await self.bring(upstream, repository, digest)
-        if isinstance(brought, Blob):
-            return brought
-        while not brought.has_ended:
-            await brought.change()
-        if brought.failure is not None:
-            raise self._refusal(brought, brought.failure)
-        return await self._link(brought, repository)
+        """The blob when the whole of it is kept, for no client: the least urgent. Raises as `bring` does."""
+        fill = await self._begin(upstream, repository, digest, None)
+        if isinstance(fill, Blob):
+            return fill
+        while not fill.has_ended:
+            await fill.change()
+        if fill.failure is not None:
+            raise self._refusal(fill, fill.failure)
+        return await self._link(fill, repository)
+
+    async def _begin(
+        self, upstream: Upstream, repository: RepositoryName, digest: Digest, client: str | None
+    ) -> Blob | Fill:
+        """A blob that is kept by now, or that comes. Raises BlobUnknown (404), TooManyMisses (429)."""
+        if not await rows.find_users(self._db, repository, digest):
+            # what another repository of the upstream has may be a secret
+            await self.looks.head(upstream, repository, digest, client)
+        kept = await self._link_kept(upstream, repository, digest)
+        if kept is not None:
+            return kept
+        fill = await self._join(upstream, repository, digest)
+        fill.has_client |= client is not None
+        return fill
 
     async def pass_on(
         self, upstream: Upstream, repository: RepositoryName, digest: Digest, refusal: RegistryError
