@@ -67,7 +67,8 @@ def test_sync_that_fails_ends_pushes_and_leaves_nothing_of_the_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_meant: Callable[[Path], bool], way: str
 ) -> None:
     prepare(tmp_path)
-    old, content = some_bytes(2000), some_bytes(3000)
+    # of two shards: the second has its folder made
+    old, content = b"old" * 700, b"new" * 1000
     failing = FailingSync(errno.EIO, is_meant)
 
     async def scenario() -> None:

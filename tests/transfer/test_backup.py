@@ -326,8 +326,7 @@ def test_folder_without_a_whole_backup_is_refused(server: ServerProcess, tmp_pat
 def start(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "moorage", *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=sys.stderr,
         start_new_session=True,
     )
 
@@ -395,6 +394,20 @@ def test_f1_restore_that_is_killed_is_not_served_and_is_repeated(
     with ServerProcess(new) as copy:
         for image in images:
             check_image(Repository(Client(copy.port), "team/app"), image)
+
+
+@pytest.mark.parametrize("kept", [0, 5], ids=["nothing", "some"])
+def test_f1_restore_that_is_killed_while_it_says_what_it_restores_is_repeated(
+    server: ServerProcess, repository: Repository, tmp_path: Path, kept: int
+) -> None:
+    folder, new = tmp_path / "backups", tmp_path / "new"
+    push_image(repository, "v1")
+    made = back_up(server, folder)
+    new.mkdir()
+    (new / "restoring").write_text(made["generation"][:kept])
+
+    assert restore(folder, new)["generation"] == made["generation"]
+    assert audit(new) == []
 
 
 def test_garbage_is_paused_while_a_backup_is_made_and_no_longer(

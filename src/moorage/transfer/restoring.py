@@ -147,16 +147,20 @@ class _Restoring:
     def _begin(self) -> None:
         """Take an empty folder, or the one that this very restore has begun to make."""
         marker = self._data / MARKER
-        if self._data.exists() and any(self._data.iterdir()):
+        found = [each.name for each in self._data.iterdir()] if self._data.exists() else []
+        if found:
             begun = marker.read_text("utf-8").strip() if marker.exists() else None
             if begun is None:
                 raise BackupRefused(f"{self._data} is not empty. Name a folder that is, or is not there yet.")
-            if begun != self._name:
+            # one that was cut while it wrote the name has made nothing else
+            is_cut = found == [MARKER] and self._name.startswith(begun)
+            if begun != self._name and not is_cut:
                 raise BackupRefused(
                     f"{self._data} is half a restore of {begun}. Repeat it with --at {begun}, or remove it."
                 )
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_synced(marker, self._name.encode())
+        if not marker.exists() or marker.read_text("utf-8") != self._name:
+            write_synced(marker, self._name.encode())
         for each in (self._shards.parent, self._shards, *(self._data / name for name in _EMPTY)):
             each.mkdir(mode=0o700, exist_ok=True)
         sync_folder(self._data)

@@ -11,8 +11,10 @@ import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.request import getproxies_environment, proxy_bypass
+from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -39,7 +41,8 @@ _HEADERS_MAX: Final = 128
 _DISCARD_MAX_BYTES: Final = 64 * 1024
 _CONNECTIONS_MAX: Final = 256
 _CONTEXTS_MAX: Final = 64
-_GOODBYE_S: Final = 0.1
+_GOODBYE_S: Final = 2.0
+_LOOK_EVERY_S: Final = 0.005
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN_S, sock_read=STALL_S)
 _PUSH_TIMEOUT: Final = aiohttp.ClientTimeout(
     total=None, sock_connect=CONNECT_WITHIN_S, sock_read=KEEP_WITHIN_S
@@ -129,20 +132,33 @@ class Connections:
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
         self._proxies = getproxies_environment()
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         # each connection resolves the name and connects to what it was given: no second answer can differ
-        self._secure = _open_session(addresses.open_socket)
-        self._plain = _open_session(addresses.open_listed_socket)
+        self._secure = self._open_session(addresses.open_socket)
+        self._plain = self._open_session(addresses.open_listed_socket)
         # to a proxy of the operator's, which connects to what it likes
-        self._proxied = _open_session(None)
+        self._proxied = self._open_session(lambda found: socket.socket(*found[:3]))
         self._contexts: OrderedDict[tuple[str, bool], ssl.SSLContext] = OrderedDict()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; when this returns none is open."""
         for session in (self._secure, self._plain, self._proxied):
             await session.close()
-        if self._contexts:
-            # those that were cut off say goodbye by TLS, and aiohttp does not wait for it
-            await asyncio.sleep(_GOODBYE_S)
+        # some say goodbye by TLS first, and aiohttp does not wait for it
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._all_closed()
+                return
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._all_closed()
+
+    async def _all_closed(self) -> None:
+        while any(each.fileno() >= 0 for each in self._sockets):  # noqa: ASYNC110 - they set no event
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def send(
         self,
@@ -174,6 +190,14 @@ class Connections:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _explain(error, place.name) from error
         return Reply(response, place)
+
+    def _open_session(self, open_socket: SocketFactory) -> aiohttp.ClientSession:
+        def open_one(found: tuple[Any, ...]) -> socket.socket:
+            opened = open_socket(found)
+            self._sockets.add(opened)
+            return opened
+
+        return _open_session(open_one)
 
     def _session_for(self, place: Place, proxy: str | None) -> aiohttp.ClientSession:
         if proxy is not None:
@@ -219,7 +243,7 @@ class Connections:
         return context
 
 
-def _open_session(open_socket: SocketFactory | None) -> aiohttp.ClientSession:
+def _open_session(open_socket: SocketFactory) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         use_dns_cache=False, resolver=Names(), limit=_CONNECTIONS_MAX, socket_factory=open_socket
     )
