@@ -256,6 +256,19 @@ def test_a_folder_of_something_else_is_left_alone(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
+def test_a_layout_that_was_cut_while_it_was_begun_is_gone_on_with(
+    home: Home, layout: Layout, multi: Parts, tmp_path: Path
+) -> None:
+    """Between making its mark and filling it."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "oci-layout").touch()
+
+    home.run("copy", f"oci:{layout.folder}:1.0", f"oci:{tmp_path / 'out'}").check()
+
+    assert json.loads((tmp_path / "out" / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+    home.run("copy", f"oci:{tmp_path / 'out'}:1.0", f"oci:{tmp_path / 'again'}").check()
+
+
 # in this process, where a source fails as it is told
 
 

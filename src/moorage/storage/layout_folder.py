@@ -34,12 +34,13 @@ class LayoutFolder(FolderArchive):
         """Raises CopyRefused for a folder that holds something else, OSError."""
         super().__init__(folder)
         mark = folder / layout.MARK
-        if not mark.exists():
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # one that was cut while it was made is empty, and nothing is beside it
+        if not mark.exists() or not mark.stat().st_size:
+            if folder.exists() and (not folder.is_dir() or any(each != mark for each in folder.iterdir())):
                 raise CopyRefused(f"{folder} is there and is no OCI layout: name another, or a new one")
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "blobs").mkdir(exist_ok=True)
             mark.write_bytes(layout.MARK_CONTENT)
+        (folder / "blobs").mkdir(exist_ok=True)
         if not (folder / layout.INDEX).exists():
             self.write_entries(lambda entries: entries)
 

@@ -70,10 +70,9 @@ class BackupFolder:
         folder = cls(root)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         marker = root / _MARKER
-        if not marker.exists():
-            marker.write_text(f"{FORMAT}\n", "ascii")
-            marker.chmod(0o600)
-            sync_file(marker)
+        # one that was cut while it was made is empty
+        if not marker.exists() or not marker.stat().st_size:
+            write_synced(marker, f"{FORMAT}\n".encode())
         for each in (folder.shards.parent, folder.shards, folder.generations):
             each.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.shards.parent)
