@@ -157,6 +157,28 @@ async def test_answer_closes_a_line_that_another_process_has_opened_since(
     assert await second._lines.find_usable(HUB) == [HUB.address, *HUB.alternatives]
 
 
+async def test_answer_to_what_was_asked_before_closes_no_line_that_said_429(
+    mirrors: Mirrors, db: SqliteDatabase, hub: Elsewhere, clock: Clock
+) -> None:
+    """Of many who ask at once some are answered yet: it is to be left alone for as long as it said."""
+    hub.push_image("library/nginx", "1", b"layer")
+    await pull(mirrors, db)
+    hub.list_gate = asyncio.Event()
+    listing = asyncio.create_task(mirrors.looks.list_tags(HUB, NGINX, "", 10))
+    while not hub.count("TAGS"):  # noqa: ASYNC110 - a count
+        await asyncio.sleep(0)
+    clock.move(timedelta(milliseconds=10))
+    hub.failure = Busy("429", 60)
+    with pytest.raises(UpstreamUnreachable):
+        await mirrors.manifests.bring(HUB, NGINX, "absent")
+    hub.failure = None
+
+    hub.list_gate.set()
+    assert await listing == ["1"]
+
+    assert not mirrors._lines.is_usable(HUB)
+
+
 @pytest.mark.parametrize(
     ("failure", "refusal"), [(Unreachable("no route"), UpstreamUnreachable), (Failed("500"), UpstreamFailed)]
 )

@@ -385,10 +385,11 @@ class Manifests:
 
     async def _ask(self, upstream: Upstream, address: Address, ask: Callable[[], Awaitable[T]]) -> T:
         """One question, and what its end says of the line. Raises UpstreamFailure."""
+        asked_at = now_ms()
         try:
             answer = await ask()
         except UpstreamFailure as failure:
-            await self._lines.failed(upstream, address, failure)
+            await self._lines.failed(upstream, address, failure, asked_at)
             raise
-        await self._lines.succeeded(upstream, address)
+        await self._lines.succeeded(upstream, address, asked_at)
         return answer

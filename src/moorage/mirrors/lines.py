@@ -79,8 +79,8 @@ class Lines:
         wait_s = max(0, (line.retry_at or 0) - now_ms()) // 1000
         return f"{line.last_error}; it is left alone, and tried again in {wait_s} s"
 
-    async def succeeded(self, upstream: Upstream, address: Address) -> None:
-        """An address has answered."""
+    async def succeeded(self, upstream: Upstream, address: Address, asked_at: int) -> None:
+        """An address has answered what it was asked then, in milliseconds since 1970-01-01 UTC."""
         if _is_good(self.get(upstream, address)):
             # another process may have opened it within this second
             await self.learn()
@@ -91,23 +91,27 @@ class Lines:
         now = now_ms()
 
         def change(known: Line) -> Line:
-            changed = known._replace(state="closed", failures=0, opened_at=None, retry_at=None)
-            changed = changed._replace(answered_at=now)
+            changed = known._replace(answered_at=now)
+            # what was asked before the line opened, as one of many perhaps, says nothing of how it is now
+            if known.state == "closed" or not asked_at < (known.opened_at or 0) <= now:
+                changed = changed._replace(state="closed", failures=0, opened_at=None, retry_at=None)
             if quota is not None:
                 changed = changed._replace(quota_limit=quota.limit, quota_left=quota.left, quota_at=now)
             return changed
 
-        await self._change(upstream, address, change)
-        if line.state != "closed":
+        after = await self._change(upstream, address, change)
+        if line.state != "closed" and after.state == "closed":
             log.info("upstream_line_closed", upstream=upstream.name, address=address.url)
 
-    async def failed(self, upstream: Upstream, address: Address, failure: UpstreamFailure) -> None:
+    async def failed(
+        self, upstream: Upstream, address: Address, failure: UpstreamFailure, asked_at: int
+    ) -> None:
         """An address was asked in vain. That it has no such thing, or none of use, or refuses it: an answer.
 
         Else whoever asks for that a few times would cut everyone off.
         """
         if isinstance(failure, NotThere | NotAllowed | Unfit):
-            await self.succeeded(upstream, address)
+            await self.succeeded(upstream, address, asked_at)
             return
         now = now_ms()
         sentence = str(failure)[:_ERROR_MAX_CHARS]
@@ -155,15 +159,16 @@ class Lines:
         until = now_ms() + _TRIAL_MS
         if not await self._db.write(lambda tx: rows.claim_trial(tx, upstream.name, address.url, until)):
             return
+        asked_at = now_ms()
         try:
             await self._registry.ping(address, TRIAL_TIMEOUT_S)
         except Unfit as failure:
             # of the registry itself there is nothing to be refused
-            await self.failed(upstream, address, Failed(str(failure)))
+            await self.failed(upstream, address, Failed(str(failure)), asked_at)
         except UpstreamFailure as failure:
-            await self.failed(upstream, address, failure)
+            await self.failed(upstream, address, failure, asked_at)
         else:
-            await self.succeeded(upstream, address)
+            await self.succeeded(upstream, address, asked_at)
 
 
 def _is_good(line: Line) -> bool:

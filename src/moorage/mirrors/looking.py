@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
+from moorage.clock import now_ms
 from moorage.errors import BlobUnknown
 from moorage.mirrors.absent import Absent
 from moorage.mirrors.asking import (
@@ -78,18 +79,19 @@ class Looks:
             raise Unreachable("it was disconnected by an operator")
         first: UpstreamFailure | None = None
         for address in await self._lines.find_usable(upstream):
+            asked_at = now_ms()
             try:
                 async with self._slots:
                     size = await self._registry.head_blob(
                         address, upstream.remote_of(repository), digest, ASK_AGAIN_S
                     )
             except UpstreamFailure as failure:
-                await self._lines.failed(upstream, address, failure)
+                await self._lines.failed(upstream, address, failure, asked_at)
                 if isinstance(failure, NotThere | NotAllowed) and address == upstream.address:
                     raise
                 first = first or failure
             else:
-                await self._lines.succeeded(upstream, address)
+                await self._lines.succeeded(upstream, address, asked_at)
                 return size
         if first is None or isinstance(first, NotThere | NotAllowed):
             # that an alternative lacks it says nothing of the upstream
@@ -126,6 +128,7 @@ class Looks:
     ) -> list[str]:
         """Raises UpstreamFailure."""
         address = await self._address(upstream)
+        asked_at = now_ms()
         try:
             async with asyncio.timeout(FETCH_S), self._lists:
                 found = await self._registry.list_tags(
@@ -135,9 +138,9 @@ class Looks:
             # of one list; the line may be good
             raise Unreachable(f"no list of tags came within {FETCH_S:.0f} s") from error
         except UpstreamFailure as failure:
-            await self._lines.failed(upstream, address, failure)
+            await self._lines.failed(upstream, address, failure, asked_at)
             raise
-        await self._lines.succeeded(upstream, address)
+        await self._lines.succeeded(upstream, address, asked_at)
         return found
 
     async def _address(self, upstream: Upstream) -> Address:
@@ -192,6 +195,7 @@ class Looks:
     ) -> list[Mapping[str, Any]]:
         """Raises UpstreamFailure."""
         address = await self._address(upstream)
+        asked_at = now_ms()
         try:
             async with self._lists:
                 found = await self._registry.list_referrers(
@@ -200,9 +204,9 @@ class Looks:
         except UpstreamFailure as failure:
             # not every registry knows of referrers: that it fails here says nothing of images
             if not isinstance(failure, Failed):
-                await self._lines.failed(upstream, address, failure)
+                await self._lines.failed(upstream, address, failure, asked_at)
             raise
-        await self._lines.succeeded(upstream, address)
+        await self._lines.succeeded(upstream, address, asked_at)
         return found
 
     async def has_tag(self, upstream: Upstream, repository: RepositoryName, tag: Tag) -> bool:
@@ -214,6 +218,7 @@ class Looks:
         if not addresses:
             raise Unreachable(self._lines.describe(upstream))
         address = addresses[0]
+        asked_at = now_ms()
         try:
             await self._registry.head_manifest(address, upstream.remote_of(repository), tag, ASK_AGAIN_S)
         except (NotThere, NotAllowed):
@@ -221,6 +226,6 @@ class Looks:
         except UpstreamFailure as failure:
             # what no client has asked for shall not open the line to it, but where no one answers at all
             if not isinstance(failure, Failed):
-                await self._lines.failed(upstream, address, failure)
+                await self._lines.failed(upstream, address, failure, asked_at)
             raise
         return True

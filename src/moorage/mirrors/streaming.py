@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Container
 from contextlib import aclosing
 from typing import Final
 
+from moorage.clock import now_ms
 from moorage.mirrors.asking import (
     Busy,
     Failed,
@@ -76,13 +77,14 @@ class Streams:
                 before = offset
                 failure: UpstreamFailure | None = None
                 for address in await self._list_askable(fill, busy):
+                    asked_at = now_ms()
                     try:
                         async with aclosing(self._stream(fill, address, offset)) as stream:
                             async for piece in stream:
                                 offset += len(piece)
                                 yield piece
                     except UpstreamFailure as error:
-                        await self._lines.failed(fill.upstream, address, error)
+                        await self._lines.failed(fill.upstream, address, error, asked_at)
                         if isinstance(error, Busy):
                             busy.add(address)
                         # the upstream's own word counts most, and what an alternative lacks it may have
@@ -116,12 +118,13 @@ class Streams:
             return
         upstream = fill.upstream
         remote = upstream.remote_of(fill.repository)
+        asked_at = now_ms()
         asked = self._registry.open_blob(address, remote, fill.digest, offset, BEGIN_S)
         async with self._slots, asked as stream:
             size = fill.size = _size_of(fill, stream.size)
             # not before: what a crash has left is no answer while the rest cannot be had
             fill.is_ours = True
-            await self._lines.succeeded(upstream, address)
+            await self._lines.succeeded(upstream, address, asked_at)
             if fill.is_kept:
                 await self._upstreams.claim(upstream, fill.repository)
             self._savings.count(upstream.name, "gets", 1)

@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -145,20 +146,21 @@ class Connections:
         for session in (self._secure, self._plain, self._proxied):
             await session.close()
         # some say goodbye by TLS first, and aiohttp does not wait for it
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_S):
-                await self._all_closed()
-                return
+        if await self._have_all_closed():
+            return
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_S):
-                await self._all_closed()
+        await self._have_all_closed()
 
-    async def _all_closed(self) -> None:
-        while any(each.fileno() >= 0 for each in self._sockets):  # noqa: ASYNC110 - they set no event
+    async def _have_all_closed(self) -> bool:
+        """Whether they have within _GOODBYE_S."""
+        until_s = time.monotonic() + _GOODBYE_S
+        while any(each.fileno() >= 0 for each in self._sockets):
+            if time.monotonic() >= until_s:
+                return False
             await asyncio.sleep(_LOOK_EVERY_S)
+        return True
 
     async def send(
         self,
