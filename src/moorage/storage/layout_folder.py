@@ -24,6 +24,7 @@ from moorage.transfer.images import layout
 from moorage.transfer.images.archive import ArchiveRefused
 
 _READ_BYTES = 1024 * 1024
+_FLUSH_BYTES = 8 * 1024 * 1024
 _PARTIAL = ".partial"
 
 
@@ -92,7 +93,7 @@ class PartialFile:
         except BlockingIOError as error:
             self._file.close()
             raise CopyRefused(f"another copy is writing {begun}: wait for it, and run this again") from error
-        self.size = os.fstat(self._file.fileno()).st_size
+        self.size = self._flushed_bytes = os.fstat(self._file.fileno()).st_size
 
     def read(self) -> Iterator[bytes]:
         at = 0
@@ -105,6 +106,11 @@ class PartialFile:
         while rest:
             rest = rest[self._file.write(rest) :]
         self.size += len(piece)
+        begun_bytes = self.size - self._flushed_bytes
+        if begun_bytes >= _FLUSH_BYTES:
+            # the disk begins now, beside what still comes: `keep` waits for little
+            os.posix_fadvise(self._file.fileno(), self._flushed_bytes, begun_bytes, os.POSIX_FADV_DONTNEED)
+            self._flushed_bytes = self.size
 
     def keep(self) -> None:
         os.fsync(self._file.fileno())
@@ -114,7 +120,7 @@ class PartialFile:
 
     def empty(self) -> None:
         self._file.truncate(0)
-        self.size = 0
+        self.size = self._flushed_bytes = 0
 
     def close(self) -> None:
         self._file.close()
