@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.means import wait_until
 from tests.inputs.registry import (
     ABSENT,
     OCI_MANIFEST,
@@ -292,16 +293,14 @@ def test_every_refused_path_is_one_escaped_line_in_the_log(registry: Registry) -
 
     for path in paths:
         ask(registry.port, "GET", path)
-    deadline = time.monotonic() + 10
-    requests: list[dict[str, Any]] = []
+
+    def logged() -> list[dict[str, Any]]:
+        events = registry.check_log(logged_from)
+        return [event for event in events if event["event"] == "request" and mark in event["path"]]
+
     # a line follows the reply it speaks of
-    while len(requests) < len(paths) and time.monotonic() < deadline:
-        time.sleep(0.02)
-        requests = [
-            event
-            for event in registry.check_log(logged_from)
-            if event["event"] == "request" and mark in event["path"]
-        ]
+    wait_until(lambda: len(logged()) >= len(paths))
+    requests = logged()
     assert len(requests) == len(paths)
     assert all(len(event["path"]) <= 1000 for event in requests)
 

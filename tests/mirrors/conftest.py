@@ -1,5 +1,6 @@
 """Mirrors on a store of the test's own: its clock is moved by the test, other registries are what it says."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -36,6 +37,15 @@ HUB = Upstream(
 )
 
 Open = Callable[..., Mirrors]
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Give way to the others until it is."""
+    for _ in range(12_000):
+        if is_so():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not come to pass")
 
 
 @pytest.fixture

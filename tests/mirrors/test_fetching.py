@@ -20,7 +20,7 @@ from moorage.mirrors.refusing import Unkept
 from moorage.oci.names import RepositoryName, Tag
 from moorage.registry.manifests.rows import find_by_tag
 from moorage.registry.tags.immutability_rows import insert_rule
-from tests.mirrors.conftest import HUB, Open
+from tests.mirrors.conftest import HUB, Open, until
 from tests.mirrors.elsewhere import Elsewhere, Everywhere
 from tests.registry.conftest import Clock
 
@@ -165,8 +165,7 @@ async def test_answer_to_what_was_asked_before_closes_no_line_that_said_429(
     await pull(mirrors, db)
     hub.list_gate = asyncio.Event()
     listing = asyncio.create_task(mirrors.looks.list_tags(HUB, NGINX, "", 10))
-    while not hub.count("TAGS"):  # noqa: ASYNC110 - a count
-        await asyncio.sleep(0)
+    await until(lambda: hub.count("TAGS") == 1)
     clock.move(timedelta(milliseconds=10))
     hub.failure = Busy("429", 60)
     with pytest.raises(UpstreamUnreachable):

@@ -18,7 +18,7 @@ from moorage.mirrors.throttling import LINGER_S, PATIENCE_S, Throttle, cap_at
 from moorage.mirrors.upstreams import Upstream
 from moorage.oci.digest import digest_of
 from moorage.oci.names import RepositoryName
-from tests.mirrors.conftest import HUB
+from tests.mirrors.conftest import HUB, until
 from tests.registry.conftest import anyio_backend
 
 __all__ = ["anyio_backend"]
@@ -128,9 +128,7 @@ class Background:
             self.pieces += 1
 
     async def until(self, pieces: int) -> None:
-        async with asyncio.timeout(60):
-            while self.pieces < pieces:  # noqa: ASYNC110 - a count
-                await asyncio.sleep(0.01)
+        await until(lambda: self.pieces >= pieces)
 
     def stop(self) -> None:
         self._task.cancel()
@@ -225,9 +223,7 @@ async def test_clients_of_other_processes_go_first_as_long_as_these_live(tmp_pat
     prefetched = Background(throttle, blob(upstream, "prefetched", has_client=False))
 
     async def until_it_pulls(*, pulls: bool) -> None:
-        async with asyncio.timeout(60):
-            while looking.is_shared(f"clients of {upstream.name} ") != pulls:  # noqa: ASYNC110 - elsewhere
-                await asyncio.sleep(0.01)
+        await until(lambda: looking.is_shared(f"clients of {upstream.name} ") == pulls)
 
     with other_process(tmp_path, "pulls"):
         await until_it_pulls(pulls=True)

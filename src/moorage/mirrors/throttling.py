@@ -91,7 +91,7 @@ class Throttle:
 
     def say_waited_for(self, fill: Fill) -> None:
         """A client of this process waits for a blob that another process brings: it is to go first there."""
-        if fill.has_client:
+        if fill.has_client and fill.upstream.bandwidth:
             self._claims.share(_clients_of(fill.upstream, fill), LINGER_S)
 
     def _is_waited_for(self, fill: Fill) -> bool:

@@ -148,8 +148,8 @@ class _Restoring:
         """Take an empty folder, or the one that this very restore has begun to make."""
         marker = self._data / MARKER
         found = [each.name for each in self._data.iterdir()] if self._data.exists() else []
+        begun = marker.read_text("utf-8").strip() if MARKER in found else None
         if found:
-            begun = marker.read_text("utf-8").strip() if marker.exists() else None
             if begun is None:
                 raise BackupRefused(f"{self._data} is not empty. Name a folder that is, or is not there yet.")
             # one that was cut while it wrote the name has made nothing else
@@ -159,7 +159,7 @@ class _Restoring:
                     f"{self._data} is half a restore of {begun}. Repeat it with --at {begun}, or remove it."
                 )
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not marker.exists() or marker.read_text("utf-8") != self._name:
+        if begun != self._name:
             write_synced(marker, self._name.encode())
         for each in (self._shards.parent, self._shards, *(self._data / name for name in _EMPTY)):
             each.mkdir(mode=0o700, exist_ok=True)

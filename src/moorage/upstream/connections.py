@@ -135,10 +135,10 @@ class Connections:
         self._proxies = getproxies_environment()
         self._sockets: WeakSet[socket.socket] = WeakSet()
         # each connection resolves the name and connects to what it was given: no second answer can differ
-        self._secure = self._open_session(addresses.open_socket)
-        self._plain = self._open_session(addresses.open_listed_socket)
+        self._secure = _open_session(self._tracked(addresses.open_socket))
+        self._plain = _open_session(self._tracked(addresses.open_listed_socket))
         # to a proxy of the operator's, which connects to what it likes
-        self._proxied = self._open_session(lambda found: socket.socket(*found[:3]))
+        self._proxied = _open_session(self._tracked(lambda found: socket.socket(*found[:3])))
         self._contexts: OrderedDict[tuple[str, bool], ssl.SSLContext] = OrderedDict()
 
     async def close(self) -> None:
@@ -193,13 +193,13 @@ class Connections:
             raise _explain(error, place.name) from error
         return Reply(response, place)
 
-    def _open_session(self, open_socket: SocketFactory) -> aiohttp.ClientSession:
+    def _tracked(self, open_socket: SocketFactory) -> SocketFactory:
         def open_one(found: tuple[Any, ...]) -> socket.socket:
             opened = open_socket(found)
             self._sockets.add(opened)
             return opened
 
-        return _open_session(open_one)
+        return open_one
 
     def _session_for(self, place: Place, proxy: str | None) -> aiohttp.ClientSession:
         if proxy is not None:
